@@ -1,0 +1,1 @@
+"""CUDA C++ sources that CuPy compiles; read with `importlib.resources.files`."""

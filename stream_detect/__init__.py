@@ -1,0 +1,1 @@
+"""Real-time, local, calibrated deepfake detection."""

@@ -1,0 +1,156 @@
+"""A decoded picture and the one definition of how pixels are cut from it.
+
+Training, the CPU path and the GPU path all cut with `Frame.luma`, `Frame.rgb` and `Frame.reduced`; golden numbers in
+the tests fix what they return.
+"""
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+Layout = Literal["yuv420", "yuv422", "yuv444", "gray", "rgb"]
+Matrix = Literal["bt601", "bt709", "bt2020"]
+Box = tuple[float, float, float, float] | np.ndarray
+
+KR_KB: dict[Matrix, tuple[float, float]] = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
+SUBSAMPLING: dict[Layout, tuple[int, int]] = {"yuv420": (2, 2), "yuv422": (1, 2), "yuv444": (1, 1)}  # (rows, columns)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture as it was decoded, with where and when it came from.
+
+    `planes` are uint8: (Y, U, V) with chroma subsampled as `layout` says, (Y,) for "gray", or one (height, width, 3)
+    array for "rgb". Chroma is sited as MPEG-2/H.264 have it by default: on even luma columns, between two luma rows.
+    """
+
+    planes: tuple[np.ndarray, ...]
+    layout: Layout
+    source: str = ""
+    index: int = 0  # counts every decoded frame of the source, from 0
+    pts_s: float = 0.0  # seconds since the start of the stream
+    arrived_s: float = field(default_factory=time.monotonic)  # monotonic clock when the decoder gave it out
+    seen_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    matrix: Matrix = "bt601"
+    is_full_range: bool = False
+    is_corrupt: bool = False
+
+    def __post_init__(self) -> None:
+        expected = {"rgb": 1, "gray": 1}.get(self.layout, 3)
+        if len(self.planes) != expected or any(plane.dtype != np.uint8 for plane in self.planes):
+            got = [(plane.shape, str(plane.dtype)) for plane in self.planes]
+            raise ValueError(f"a {self.layout} frame has {expected} uint8 planes, got {got}")
+
+    @classmethod
+    def from_rgb(cls, rgb: UInt8[np.ndarray, "height width 3"], **about: Any) -> "Frame":
+        """A frame over an RGB picture; its luma is JPEG's (BT.601, full range)."""
+        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
+            raise ValueError(f"expected a (height, width, 3) uint8 picture, got {rgb.shape} {rgb.dtype}")
+        return cls((np.ascontiguousarray(rgb),), "rgb", is_full_range=True, **about)
+
+    @property
+    def height(self) -> int:
+        return int(self.planes[0].shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.planes[0].shape[1])
+
+    def luma(self, box: Box) -> Float32[np.ndarray, "height width"]:
+        """Native luma of the pixels in `box`, in [0, 1]; what lies outside the frame is mirrored in.
+
+        Raises:
+            ValueError: if the box holds no pixel.
+        """
+        window = whole_pixels(box)
+        if self.layout == "rgb":
+            return rgb_to_luma(cut(self.planes[0], window))
+        luma = cut(self.planes[0], window).astype(np.float32)
+        offset, scale = (0.0, 255.0) if self.is_full_range else (16.0, 219.0)
+        return np.clip((luma - offset) / scale, 0.0, 1.0, dtype=np.float32)
+
+    def rgb(self, box: Box) -> UInt8[np.ndarray, "height width 3"]:
+        """Native RGB of the pixels in `box`, chroma interpolated linearly; what lies outside is mirrored in.
+
+        Raises:
+            ValueError: if the box holds no pixel.
+        """
+        window = whole_pixels(box)
+        if self.layout == "rgb":
+            return np.ascontiguousarray(cut(self.planes[0], window))
+        luma = cut(self.planes[0], window)
+        return self._to_rgb(luma, *(self._chroma(plane, window) for plane in self.planes[1:]))
+
+    def reduced(self, max_side: int) -> UInt8[np.ndarray, "height width 3"]:
+        """The whole picture in RGB, area-averaged so that its longer side is at most `max_side` pixels."""
+        scale = min(1.0, max_side / max(self.height, self.width))
+        to = (max(1, round(self.width * scale)), max(1, round(self.height * scale)))  # OpenCV's order
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        planes = [plane if plane.shape[1::-1] == to else cv2.resize(plane, to, interpolation=method) for plane in self.planes]
+        return planes[0] if self.layout == "rgb" else self._to_rgb(*planes)
+
+    def _chroma(self, plane: np.ndarray, window: tuple[int, int, int, int]) -> UInt8[np.ndarray, "height width"]:
+        x1, y1, x2, y2 = window
+        rows, columns = SUBSAMPLING[self.layout]
+        left, top = x1 // columns - 1, y1 // rows - 1
+        source = cut(plane, (left, top, -(-x2 // columns) + 1, -(-y2 // rows) + 1))
+        shift_y = (y1 - (rows - 1) / 2) / rows - top
+        inverse = np.array([[1 / columns, 0, x1 / columns - left], [0, 1 / rows, shift_y]], np.float32)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(source, inverse, (x2 - x1, y2 - y1), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+    def _to_rgb(self, luma: np.ndarray, *chroma: np.ndarray) -> UInt8[np.ndarray, "height width 3"]:
+        neutral = np.full_like(luma, 128)
+        ycbcr = cv2.merge((luma, *(chroma or (neutral, neutral))))
+        return cv2.transform(ycbcr, ycbcr_to_rgb(self.matrix, self.is_full_range))
+
+
+def ycbcr_to_rgb(matrix: Matrix, is_full_range: bool) -> Float32[np.ndarray, "3 4"]:
+    """The affine map from 8-bit Y'CbCr to 8-bit R'G'B' (ITU-R BT.601, BT.709, BT.2020 non-constant luminance)."""
+    kr, kb = KR_KB[matrix]
+    kg = 1 - kr - kb
+    y_scale, c_scale, black = (1.0, 1.0, 0.0) if is_full_range else (255 / 219, 255 / 224, 16.0)
+    red, blue = 2 * (1 - kr) * c_scale, 2 * (1 - kb) * c_scale
+    linear = np.array([[y_scale, 0, red], [y_scale, -blue * kb / kg, -red * kr / kg], [y_scale, blue, 0]])
+    offset = -linear @ np.array([black, 128.0, 128.0])
+    return np.column_stack([linear, offset]).astype(np.float32)
+
+
+def rgb_to_luma(rgb: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "height width"]:
+    """BT.601 full-range luma in [0, 1], as JPEG stores it."""
+    weights = np.array([[0.299, 0.587, 0.114]], np.float32) / 255
+    return cv2.transform(rgb.astype(np.float32), weights).reshape(rgb.shape[:2])
+
+
+def whole_pixels(box: Box) -> tuple[int, int, int, int]:
+    """`box` (xyxy) rounded to whole pixels.
+
+    Raises:
+        ValueError: if no pixel is left.
+    """
+    x1, y1, x2, y2 = (int(np.floor(float(side) + 0.5)) for side in box)
+    if x2 <= x1 or y2 <= y1:
+        raise ValueError(f"a box needs x1 < x2 and y1 < y2 in whole pixels, got {tuple(map(float, box))}")
+    return x1, y1, x2, y2
+
+
+def cut(plane: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarray:
+    """The window of a plane, mirrored at the plane's edges where it reaches beyond them."""
+    x1, y1, x2, y2 = window
+    height, width = plane.shape[:2]
+    if x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height:
+        return plane[y1:y2, x1:x2]
+    return plane[mirrored(y1, y2, height)][:, mirrored(x1, x2, width)]
+
+
+def mirrored(start: int, stop: int, length: int) -> np.ndarray:
+    """Indices `start`..`stop` folded back into 0..`length` - 1 (…2 1 0 1 2…)."""
+    if length == 1:
+        return np.zeros(stop - start, np.intp)
+    folded = np.abs(np.arange(start, stop)) % (2 * length - 2)
+    return np.minimum(folded, 2 * length - 2 - folded)
