@@ -1,0 +1,1 @@
+"""The tests mirror stream_detect/ and make their own media."""
