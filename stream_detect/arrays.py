@@ -1,0 +1,77 @@
+"""One function for NumPy, torch and CuPy: which namespace an array belongs to, and constants that live beside it.
+
+The fingerprints are written against the Python array API standard (https://data-apis.org/array-api), which
+array-api-compat gives for NumPy, torch and CuPy alike. NumPy's run of a function is its definition.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+Array = Any  # an array of any namespace that follows the array API standard
+
+
+def array_namespace(*arrays: Array) -> Any:
+    """The array API namespace of `arrays` (numpy, torch, cupy, array-api-strict …).
+
+    Raises:
+        TypeError: if they are not arrays, or not all of the same namespace.
+    """
+    return array_api_compat.array_namespace(*arrays)
+
+
+def device_of(array: Array) -> Any:
+    """Where `array` lives, as its own namespace names devices."""
+    return array_api_compat.device(array)
+
+
+def is_cupy(array: Array) -> bool:
+    """Whether `array` is CuPy's, without importing CuPy."""
+    return bool(array_api_compat.is_cupy_array(array))
+
+
+def constant(make: Callable[[], np.ndarray], beside: Array) -> Array:
+    """The array that `make()` gives, in the namespace and on the device of `beside`; made and copied there once.
+
+    Args:
+        make: a module-level function without arguments; it is the key under which the array is kept.
+        beside: any array of the wanted namespace and device.
+    """
+    return _placed(make, array_namespace(beside), device_of(beside))
+
+
+@lru_cache(maxsize=256)
+def _placed(make: Callable[[], np.ndarray], xp: Any, device: Any) -> Array:
+    return xp.asarray(make(), device=device)
+
+
+def run(features: Callable[[Array], Array], array: np.ndarray, device: str = "cpu") -> np.ndarray:
+    """`features(array)`, computed where it is fastest: by torch on a CPU, by CuPy on a GPU; NumPy in, NumPy out.
+
+    On a CPU nothing is copied on the way in or out, except an array that is read-only.
+
+    Args:
+        features: an array function, such as `spectrum_features`.
+        array: what it takes.
+        device: as `resolve_device` gives it: "cpu" or "cuda:N".
+    """
+    return _run_on_cpu(features, array) if device == "cpu" else _run_on_gpu(features, array, device)
+
+
+def _run_on_cpu(features: Callable[[Array], Array], array: np.ndarray) -> np.ndarray:
+    import torch
+
+    writable = array if array.flags.writeable and array.flags.c_contiguous else np.array(array, order="C")
+    result: np.ndarray = features(torch.from_numpy(writable)).numpy()
+    return result
+
+
+def _run_on_gpu(features: Callable[[Array], Array], array: np.ndarray, device: str) -> np.ndarray:
+    import cupy
+
+    with cupy.cuda.Device(int(device.removeprefix("cuda:"))):
+        result: np.ndarray = cupy.asnumpy(features(cupy.asarray(array)))
+    return result
