@@ -3,6 +3,7 @@
 Coordinates are those of boxes: pixel `i` covers `i`..`i + 1`. What a crop needs beyond the frame is mirrored in.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from stream_detect.types import ALIGNED_PX, AROUND_TILES, INSIDE_TILES, PIXELS_P
 
 RING_PX = 36  # the ring tiles' centres lie this far beyond the face box, so the tiles begin 4 pixels beyond it
 BOX_SHARE = 1.3  # side of the aligned crop over the longer side of an ordinary, upright face's box
+REST_SIGMA = 0.35  # see `antialiased`
 MAX_MISFIT = 2.0  # landmarks that ask for a crop this many times larger or smaller than the box does are not believed
 
 # Where eyes, nose and mouth corners lie in the aligned crop: their mean places in upright faces' boxes, made symmetric.
@@ -30,6 +32,10 @@ class Window(NamedTuple):
     x2: int
     y2: int
 
+    def grown_to_multiple(self, of: int) -> "Window":
+        """The window grown at its right and bottom until its sides are multiples of `of`."""
+        return Window(self.x1, self.y1, self.x2 + (self.x1 - self.x2) % of, self.y2 + (self.y1 - self.y2) % of)
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -43,6 +49,10 @@ class Placement:
         """Frame pixels a crop pixel."""
         return 1 / abs(self.turn)
 
+    @property
+    def whole_reduction(self) -> int:
+        return max(1, int(self.reduction))
+
     def in_frame(self, crop: complex) -> complex:
         return (crop - self.shift) / self.turn
 
@@ -53,7 +63,7 @@ def cut_faces(frame: Frame, faces: Sequence[Face]) -> FaceCrops:
     `tiles`: 16 tiles on a 4 x 4 grid inside the box (all on its middle along an axis where the box is below 64 pixels)
     and 12 on a square ring around it, moved into the frame where they would leave it. `pixels`: nearest pixels of a
     64 x 64 grid over the box. `aligned`: a similarity, fitted to the five landmarks by least squares, puts them on
-    `TEMPLATE`; a face that is reduced is first averaged by area to the crop's scale, then taken bilinearly.
+    `TEMPLATE`; it is taken bilinearly, of a picture that `antialiased` smoothed where the face is reduced.
     """
     crops = no_crops(len(faces))
     for index, face in enumerate(faces):
@@ -152,7 +162,7 @@ def cut_pictures(
 ) -> tuple[UInt8[np.ndarray, "64 64 3"], UInt8[np.ndarray, "256 256 3"]]:
     """The picked pixels and the aligned crop of one face, out of one window of RGB."""
     placement = place(face.landmarks, box)
-    window = union(window_of(placement), window_of_box(box))
+    window = union(window_of(placement), window_of_box(box)).grown_to_multiple(placement.whole_reduction)
     rgb = frame.rgb(window)
     return pick(rgb, box, window), align(rgb, placement, window)
 
@@ -213,21 +223,32 @@ def pick(
 def align(
     rgb: UInt8[np.ndarray, "height width 3"], placement: Placement, window: Window
 ) -> UInt8[np.ndarray, "256 256 3"]:
-    """The aligned crop, out of a window that holds all it needs."""
-    reduced = reduce(rgb, placement.reduction)
-    scale = np.array([reduced.shape[1] / rgb.shape[1], reduced.shape[0] / rgb.shape[0]])
-    back = 1 / placement.turn
-    linear = np.array([[back.real, -back.imag], [back.imag, back.real]]) * scale[:, None]
-    origin = placement.in_frame(0.5 + 0.5j)  # middle of the crop's first pixel
-    shift = (np.array([origin.real, origin.imag]) - (window.x1, window.y1)) * scale - 0.5
+    """The aligned crop, out of a window that holds all it needs and divides by the whole reduction."""
+    whole = placement.whole_reduction
+    smooth = antialiased(rgb, whole, placement.reduction / whole)
+    back = 1 / placement.turn / whole
+    origin = (placement.in_frame(0.5 + 0.5j) - complex(window.x1, window.y1)) / whole - (0.5 + 0.5j)
+    inverse = np.array([[back.real, -back.imag, origin.real], [back.imag, back.real, origin.imag]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    inverse = np.column_stack([linear, shift])
-    return cv2.warpAffine(reduced, inverse, (ALIGNED_PX, ALIGNED_PX), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    rgba = cv2.cvtColor(smooth, cv2.COLOR_RGB2RGBA)  # OpenCV turns four channels more than twice as fast as three
+    turned = cv2.warpAffine(rgba, inverse, (ALIGNED_PX, ALIGNED_PX), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    return cv2.cvtColor(turned, cv2.COLOR_RGBA2RGB).astype(np.uint8, copy=False)
 
 
-def reduce(rgb: UInt8[np.ndarray, "height width 3"], reduction: float) -> UInt8[np.ndarray, "height width 3"]:
-    """The picture averaged by area to about `1 / reduction` of its size; as it is where nothing is to be reduced."""
-    if reduction <= 1:
-        return rgb
-    to = [max(1, round(side / reduction)) for side in rgb.shape[1::-1]]
-    return cv2.resize(rgb, to, interpolation=cv2.INTER_AREA)
+def antialiased(
+    rgb: UInt8[np.ndarray, "height width 3"], whole: int, rest: float
+) -> UInt8[np.ndarray, "height/whole width/whole 3"]:
+    """`rgb` ready to be taken at `whole * rest` of its pixels a step: what is finer than that is averaged away.
+
+    Blocks of `whole` pixels are averaged; then, for 1 < `rest` < 2, a Gaussian of 0.35 sqrt(rest^2 - 1) pixels passes
+    as much at the new Nyquist frequency as an area average would. Nothing happens where a face is magnified.
+    """
+    if whole > 1:
+        height, width = rgb.shape[:2]
+        rgb = cv2.resize(rgb, (width // whole, height // whole), interpolation=cv2.INTER_AREA).astype(
+            np.uint8, copy=False
+        )
+    if rest > 1:
+        sigma = REST_SIGMA * math.sqrt(rest**2 - 1)
+        rgb = cv2.GaussianBlur(rgb, (5, 5), sigma, borderType=cv2.BORDER_REFLECT_101).astype(np.uint8, copy=False)
+    return rgb

