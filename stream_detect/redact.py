@@ -38,7 +38,7 @@ def safe_name(url: str) -> str:
 
 
 def secrets_of(url: str) -> set[str]:
-    """The login's password and the secret query values of a URL, as written and unescaped, if long enough to look for."""
+    """Passwords and secret query values of a URL, as written and unescaped, if long enough to look for."""
     _, _, rest = url.partition("://")
     login, at, _ = rest.rpartition("@")
     found = {login.partition(":")[2]} if at else set()

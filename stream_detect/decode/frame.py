@@ -5,7 +5,7 @@ the tests fix what they return.
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -17,7 +17,11 @@ Layout = Literal["yuv420", "yuv422", "yuv444", "gray", "rgb"]
 Matrix = Literal["bt601", "bt709", "bt2020"]
 Box = tuple[float, float, float, float] | np.ndarray
 
-KR_KB: dict[Matrix, tuple[float, float]] = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
+KR_KB: dict[Matrix, tuple[float, float]] = {
+    "bt601": (0.299, 0.114),
+    "bt709": (0.2126, 0.0722),
+    "bt2020": (0.2627, 0.0593),
+}
 SUBSAMPLING: dict[Layout, tuple[int, int]] = {"yuv420": (2, 2), "yuv422": (1, 2), "yuv444": (1, 1)}  # (rows, columns)
 
 
@@ -72,7 +76,8 @@ class Frame:
             return rgb_to_luma(cut(self.planes[0], window))
         luma = cut(self.planes[0], window).astype(np.float32)
         offset, scale = (0.0, 255.0) if self.is_full_range else (16.0, 219.0)
-        return np.clip((luma - offset) / scale, 0.0, 1.0, dtype=np.float32)
+        levels: np.ndarray = np.clip((luma - offset) / scale, 0.0, 1.0)
+        return levels.astype(np.float32, copy=False)
 
     def rgb(self, box: Box) -> UInt8[np.ndarray, "height width 3"]:
         """Native RGB of the pixels in `box`, chroma interpolated linearly; what lies outside is mirrored in.
@@ -83,31 +88,58 @@ class Frame:
         window = whole_pixels(box)
         if self.layout == "rgb":
             return np.ascontiguousarray(cut(self.planes[0], window))
+        if is_inside(window, self.height, self.width):
+            return self._rgb_inside(window)
+        rows, columns = mirrored(window[1], window[3], self.height), mirrored(window[0], window[2], self.width)
+        left, top = int(columns.min()), int(rows.min())
+        inside = self._rgb_inside((left, top, int(columns.max()) + 1, int(rows.max()) + 1))
+        return np.ascontiguousarray(inside[rows - top][:, columns - left])
+
+    def reduced(self, max_side: int) -> UInt8[np.ndarray, "height width 3"]:
+        """The whole picture in RGB, area-averaged so that its longer side is at most `max_side` pixels.
+
+        Luma and chroma are averaged as they are stored: colours may sit half a source pixel to the left.
+        """
+        scale = min(1.0, max_side / max(self.height, self.width))
+        if scale == 1.0:
+            return self.rgb((0, 0, self.width, self.height))
+        to = (max(1, round(self.width * scale)), max(1, round(self.height * scale)))  # OpenCV's order
+        planes = [cv2.resize(plane, to, interpolation=cv2.INTER_AREA).astype(np.uint8) for plane in self.planes]
+        return planes[0] if self.layout == "rgb" else self._to_rgb(*planes)
+
+    def turned(self, quarter_turns: int) -> "Frame":
+        """The frame turned counter-clockwise by quarter turns; chroma is first brought to every pixel."""
+        turns = quarter_turns % 4
+        if turns == 0:
+            return self
+        planes, layout = self.planes, self.layout
+        if layout in ("yuv420", "yuv422"):
+            window = (0, 0, self.width, self.height)
+            planes, layout = (planes[0], *(self._chroma(plane, window) for plane in planes[1:])), "yuv444"
+        return replace(self, planes=tuple(np.rot90(plane, turns).copy() for plane in planes), layout=layout)
+
+    def _rgb_inside(self, window: tuple[int, int, int, int]) -> UInt8[np.ndarray, "height width 3"]:
         luma = cut(self.planes[0], window)
         return self._to_rgb(luma, *(self._chroma(plane, window) for plane in self.planes[1:]))
 
-    def reduced(self, max_side: int) -> UInt8[np.ndarray, "height width 3"]:
-        """The whole picture in RGB, area-averaged so that its longer side is at most `max_side` pixels."""
-        scale = min(1.0, max_side / max(self.height, self.width))
-        to = (max(1, round(self.width * scale)), max(1, round(self.height * scale)))  # OpenCV's order
-        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        planes = [plane if plane.shape[1::-1] == to else cv2.resize(plane, to, interpolation=method) for plane in self.planes]
-        return planes[0] if self.layout == "rgb" else self._to_rgb(*planes)
-
     def _chroma(self, plane: np.ndarray, window: tuple[int, int, int, int]) -> UInt8[np.ndarray, "height width"]:
+        """Chroma at the luma pixels of a window inside the frame; beyond the outermost samples it stays constant."""
         x1, y1, x2, y2 = window
         rows, columns = SUBSAMPLING[self.layout]
-        left, top = x1 // columns - 1, y1 // rows - 1
-        source = cut(plane, (left, top, -(-x2 // columns) + 1, -(-y2 // rows) + 1))
+        if rows == columns == 1:
+            return plane[y1:y2, x1:x2]
+        left, top = max(0, x1 // columns - 1), max(0, y1 // rows - 1)
+        source = plane[top : -(-y2 // rows) + 1, left : -(-x2 // columns) + 1]
         shift_y = (y1 - (rows - 1) / 2) / rows - top
         inverse = np.array([[1 / columns, 0, x1 / columns - left], [0, 1 / rows, shift_y]], np.float32)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(source, inverse, (x2 - x1, y2 - y1), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        warped = cv2.warpAffine(source, inverse, (x2 - x1, y2 - y1), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        return warped.astype(np.uint8, copy=False)
 
     def _to_rgb(self, luma: np.ndarray, *chroma: np.ndarray) -> UInt8[np.ndarray, "height width 3"]:
         neutral = np.full_like(luma, 128)
         ycbcr = cv2.merge((luma, *(chroma or (neutral, neutral))))
-        return cv2.transform(ycbcr, ycbcr_to_rgb(self.matrix, self.is_full_range))
+        return cv2.transform(ycbcr, ycbcr_to_rgb(self.matrix, self.is_full_range)).astype(np.uint8, copy=False)
 
 
 def ycbcr_to_rgb(matrix: Matrix, is_full_range: bool) -> Float32[np.ndarray, "3 4"]:
@@ -124,7 +156,7 @@ def ycbcr_to_rgb(matrix: Matrix, is_full_range: bool) -> Float32[np.ndarray, "3 
 def rgb_to_luma(rgb: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "height width"]:
     """BT.601 full-range luma in [0, 1], as JPEG stores it."""
     weights = np.array([[0.299, 0.587, 0.114]], np.float32) / 255
-    return cv2.transform(rgb.astype(np.float32), weights).reshape(rgb.shape[:2])
+    return cv2.transform(rgb.astype(np.float32), weights).reshape(rgb.shape[:2]).astype(np.float32, copy=False)
 
 
 def whole_pixels(box: Box) -> tuple[int, int, int, int]:
@@ -143,14 +175,22 @@ def cut(plane: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarray:
     """The window of a plane, mirrored at the plane's edges where it reaches beyond them."""
     x1, y1, x2, y2 = window
     height, width = plane.shape[:2]
-    if x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height:
+    if is_inside(window, height, width):
         return plane[y1:y2, x1:x2]
-    return plane[mirrored(y1, y2, height)][:, mirrored(x1, x2, width)]
+    folded: np.ndarray = plane[mirrored(y1, y2, height)][:, mirrored(x1, x2, width)]
+    return folded
+
+
+def is_inside(window: tuple[int, int, int, int], height: int, width: int) -> bool:
+    """Whether no part of the window reaches beyond a plane of that size."""
+    x1, y1, x2, y2 = window
+    return x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height
 
 
 def mirrored(start: int, stop: int, length: int) -> np.ndarray:
     """Indices `start`..`stop` folded back into 0..`length` - 1 (…2 1 0 1 2…)."""
     if length == 1:
         return np.zeros(stop - start, np.intp)
-    folded = np.abs(np.arange(start, stop)) % (2 * length - 2)
-    return np.minimum(folded, 2 * length - 2 - folded)
+    period = 2 * length - 2
+    folded: np.ndarray = np.abs(np.arange(start, stop)) % period
+    return np.where(folded < length, folded, period - folded)

@@ -1,0 +1,227 @@
+"""What a person types to name a source, and what becomes of it: `open_source("rtsp://...")` gives a `Source`.
+
+Nothing is opened here. A `Source` knows how FFmpeg has to be asked; `feed.py` asks.
+"""
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote, unquote, urlsplit
+
+from stream_detect.errors import SourceError, SourceUnsupported, UsageError
+from stream_detect.redact import redact, safe_name
+
+Kind = Literal["file", "network", "webcam", "screen", "synthetic", "lavfi"]
+PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "rtmp": 1935, "rtmps": 443}
+WAYS = "a file, rtsp(s)://, http(s)://, rtmp://, webcam[:N], screen[:WxH+X+Y] or synthetic"
+PROTOCOLS = {  # what FFmpeg may open on behalf of a source: a playlist on disk must not reach into the network
+    "file": "file,crypto,data",
+    "http": "http,https,tcp,tls,crypto,data,httpproxy",
+}
+WEBCAM = re.compile(r"webcam(?::(?P<device>.+))?")
+SCREEN = re.compile(r"screen(?::(?P<width>\d+)x(?P<height>\d+)\+(?P<left>\d+)\+(?P<top>\d+))?")
+PLAIN_AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:@/?#]*)(:\d*)?")
+PROBE_US, PROBE_BYTES = 1_000_000, 1_000_000  # how long FFmpeg looks at a live stream before it gives frames
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How a source is read."""
+
+    transport: Literal["tcp", "udp"] = "tcp"  # how RTSP carries its packets
+    open_timeout_s: float = 10.0  # for connecting and for the first bytes, each
+    read_timeout_s: float = 5.0  # a live stream without a frame for that long is given up and opened anew
+    retries: int | None = None  # failed attempts in a row before a live source is given up; None: for ever
+    every_frame: bool | None = None  # wait for whoever reads rather than drop; None: files do, live sources don't
+    ring_bytes: int | None = None  # encoded packets kept for evidence; None: 16 MiB for a live source, 0 for a file
+    ring_s: float = 60.0  # and no older than that
+    listen: bool = False  # rtsp only: wait for somebody to publish to this address
+    listen_timeout_s: float = 30.0
+    rate_hz: int = 30  # frame rate asked of a camera, a screen or the synthetic pattern
+    height_width: tuple[int, int] | None = None  # picture size asked of a camera or the synthetic pattern
+    input_format: str | None = None  # FFmpeg's name of an input device, with its own addresses ("lavfi")
+
+    def __post_init__(self) -> None:
+        if self.transport not in ("tcp", "udp"):
+            raise UsageError(f"transport is tcp or udp, got {self.transport!r}")
+        for name in ("open_timeout_s", "read_timeout_s", "ring_s", "listen_timeout_s", "rate_hz"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} must be above 0, got {getattr(self, name)}")
+        for name in ("retries", "ring_bytes"):
+            if (getattr(self, name) or 0) < 0:
+                raise UsageError(f"{name} can't be negative, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source that can be opened: `Reader` or `read_frames` do. Only `url` may hold a secret, and it isn't printed."""
+
+    name: str
+    address: str  # redacted
+    kind: Kind
+    url: str = field(repr=False)
+    is_live: bool
+    format: str | None = None  # FFmpeg's input format, None: FFmpeg finds out
+    ffmpeg_options: Mapping[str, str] = field(default_factory=dict)
+    options: SourceOptions = field(default_factory=SourceOptions)
+
+    @property
+    def every_frame(self) -> bool:
+        """Whether whoever reads gets every frame, or the newest one."""
+        return not self.is_live if self.options.every_frame is None else self.options.every_frame
+
+    @property
+    def ring_bytes(self) -> int:
+        """Encoded packets kept for evidence, in bytes."""
+        if self.options.ring_bytes is not None:
+            return self.options.ring_bytes
+        return 16 << 20 if self.is_live else 0
+
+    @property
+    def host_port(self) -> tuple[str, int] | None:
+        """Where a TCP connection shows whether the server is up; None where there is no such place."""
+        if self.kind != "network" or self.options.listen:
+            return None
+        parts = urlsplit(self.url)
+        return (parts.hostname or "", parts.port or PORTS[parts.scheme])
+
+
+def open_source(text: str, *, name: str | None = None, options: SourceOptions | None = None) -> Source:
+    """The source that `text` names; nothing is opened yet.
+
+    Raises:
+        SourceError: if no source can ever be reached under that text.
+    """
+    options, text = options or SourceOptions(), text.strip()
+    if options.input_format:
+        return _device(text, name or options.input_format, options)
+    if text == "synthetic":
+        return _synthetic(name or text, options)
+    if text == "webcam" or text.startswith("webcam:"):
+        return _webcam(text, name or text, options)
+    if text == "screen" or text.startswith("screen:"):
+        return _screen(text, name or text, options)
+    if text.lower().startswith("file://"):
+        return _file(Path(unquote(text[len("file://") :])), name, options)
+    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", text):
+        return _network(text, name, options)
+    if sys.platform == "linux" and re.fullmatch(r"/dev/video\d+", text):
+        return _webcam(f"webcam:{text}", name or text, options)
+    return _file(Path(text), name, options)
+
+
+def _file(path: Path, name: str | None, options: SourceOptions) -> Source:
+    if str(path) in ("", "."):
+        raise SourceError(f"an empty address; expected {WAYS}")
+    address = redact(str(path))
+    ffmpeg_options = {"protocol_whitelist": PROTOCOLS["file"]}
+    url = f"file:{path.expanduser().absolute()}"
+    return Source(name or redact(path.name), address, "file", url, False, None, ffmpeg_options, options)
+
+
+def _network(text: str, name: str | None, options: SourceOptions) -> Source:
+    scheme = text.partition("://")[0].lower()
+    if scheme not in PORTS:
+        raise SourceError(f"{redact(text, text)}: unknown scheme {scheme!r}; expected {WAYS}")
+    url = escape_login(text)
+    try:
+        parts = urlsplit(url)
+        has_host = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        has_host = False
+    if not has_host or re.search(r"[\s\x00-\x1f]", url):
+        raise SourceError(f"{redact(text, text)}: not an address; expected {scheme}://[user:password@]host[:port]/path")
+    if options.listen and scheme != "rtsp":
+        raise SourceError(f"{redact(text, text)}: only rtsp:// can wait for a publisher")
+    asked = _network_options(scheme, options)
+    return Source(name or safe_name(text), redact(text, text), "network", url, True, None, asked, options)
+
+
+def _network_options(scheme: str, options: SourceOptions) -> dict[str, str]:
+    timeout_us = str(int(options.read_timeout_s * 1e6))
+    probing = {"analyzeduration": str(PROBE_US), "probesize": str(PROBE_BYTES)}
+    if scheme.startswith("rtsp"):
+        if options.listen:
+            return {**probing, "rtsp_flags": "listen", "listen_timeout": str(max(1, round(options.listen_timeout_s)))}
+        return {**probing, "rtsp_transport": options.transport, "timeout": timeout_us}
+    if scheme.startswith("rtmp"):
+        return {**probing, "rw_timeout": timeout_us}
+    whitelist = {"protocol_whitelist": PROTOCOLS["http"]}
+    return {**probing, **whitelist, "timeout": timeout_us, "rw_timeout": timeout_us}
+
+
+def escape_login(url: str) -> str:
+    """The URL with a login that FFmpeg can tell from the host, whatever characters the password has."""
+    scheme, _, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if "@" in authority:
+        login, _, place = rest[: len(authority)].rpartition("@")
+        place += rest[len(authority) :]
+    elif "@" in rest and not PLAIN_AUTHORITY.fullmatch(authority):
+        login, _, place = rest.rpartition("@")
+    else:
+        return url
+    user, colon, password = login.partition(":")
+    return f"{scheme.lower()}://{_escaped(user)}{colon}{_escaped(password)}@{place}"
+
+
+def _escaped(part: str) -> str:
+    """Percent-escaped, unless it already is."""
+    return quote(unquote(part) if re.search(r"%[0-9a-fA-F]{2}", part) else part, safe="")
+
+
+def _webcam(text: str, name: str, options: SourceOptions) -> Source:
+    """A camera: v4l2 on Linux; avfoundation (macOS) and dshow (Windows) are written down but untested."""
+    match = WEBCAM.fullmatch(text)
+    device = (match and match["device"]) or "0"
+    asked = {"framerate": str(options.rate_hz)}
+    if options.height_width:
+        asked["video_size"] = f"{options.height_width[1]}x{options.height_width[0]}"
+    if sys.platform == "darwin":
+        return Source(name, text, "webcam", f"{device}:none", True, "avfoundation", asked, options)
+    if sys.platform == "win32":
+        return Source(name, text, "webcam", f"video={device}", True, "dshow", asked, options)
+    url = f"/dev/video{device}" if device.isdigit() else device
+    return Source(name, text, "webcam", url, True, "v4l2", asked, options)
+
+
+def _screen(text: str, name: str, options: SourceOptions) -> Source:
+    """The screen or a part of it: x11grab on Linux; avfoundation (macOS) and gdigrab (Windows) are untested."""
+    match = SCREEN.fullmatch(text)
+    if match is None:
+        raise SourceError(f"{text}: expected screen or screen:WIDTHxHEIGHT+LEFT+TOP, such as screen:1280x720+0+0")
+    asked = {"framerate": str(options.rate_hz), "draw_mouse": "0"}
+    place = {key: int(value) for key, value in match.groupdict().items() if value is not None}
+    if place and 0 in (place["width"], place["height"]):
+        raise SourceError(f"{text}: a screen area needs a width and a height above 0")
+    if sys.platform == "darwin":
+        return _mac_screen(text, name, place, options)
+    if place:
+        asked["video_size"] = f"{place['width']}x{place['height']}"
+    if sys.platform == "win32":
+        offsets = {"offset_x": str(place["left"]), "offset_y": str(place["top"])} if place else {}
+        return Source(name, text, "screen", "desktop", True, "gdigrab", asked | offsets, options)
+    offsets = {"grab_x": str(place["left"]), "grab_y": str(place["top"])} if place else {}
+    return Source(name, text, "screen", "", True, "x11grab", asked | offsets, options)
+
+
+def _mac_screen(text: str, name: str, place: dict[str, int], options: SourceOptions) -> Source:
+    if place:
+        raise SourceUnsupported(f"{text}: macOS gives whole screens only; use screen")
+    asked = {"framerate": str(options.rate_hz), "capture_cursor": "0"}
+    return Source(name, text, "screen", "Capture screen 0:none", True, "avfoundation", asked, options)
+
+
+def _synthetic(name: str, options: SourceOptions) -> Source:
+    """A moving test pattern at the pace of a camera; no network, no face."""
+    height, width = options.height_width or (360, 640)
+    pattern = f"testsrc2=size={width}x{height}:rate={options.rate_hz},format=yuv420p,realtime"
+    return Source(name, "synthetic", "synthetic", pattern, True, "lavfi", {}, options)
+
+
+def _device(text: str, name: str, options: SourceOptions) -> Source:
+    kind: Kind = "lavfi" if options.input_format == "lavfi" else "webcam"
+    return Source(name, redact(text), kind, text, True, options.input_format, {}, options)

@@ -1,0 +1,258 @@
+"""An opened source: packets come in, frames go out, until it ends or breaks."""
+
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import cast
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from stream_detect.decode.clock import StreamClock
+from stream_detect.decode.convert import Converter, check_area
+from stream_detect.decode.frame import Frame
+from stream_detect.errors import SourceDenied, SourceNotFound, SourceTimeout, SourceUnsupported
+from stream_detect.sources.address import Source
+from stream_detect.sources.faults import explain
+from stream_detect.sources.ring import PacketRing, StreamTemplate
+
+NOT_VIDEO = {
+    "tty",
+    "ansi",
+    "bin",
+    "xbin",
+    "adf",
+    "idf",
+    "concat",
+    "lrc",
+    "srt",
+    "webvtt",
+    "ass",
+}  # text that FFmpeg draws
+COUNTS_FRAMES = {"mpjpeg"}  # formats whose stamps are a nominal frame count
+IN_BURSTS = {"hls"}  # formats that come a segment at a time
+MARGIN_S = 0.5  # PyAV's own time-out comes after FFmpeg's, which says more
+HOPELESS_PACKETS = 500  # packets in a row that can't be decoded
+CUT_SHORT_S = 0.5  # a file that ends earlier than it says by more than this, and by 2 %, is cut short
+
+
+class Feed(AbstractContextManager["Feed"]):
+    """One connection to a source. Opens at once; `frames` gives the frames; `close` may be called twice.
+
+    Raises:
+        SourceError: if it can't be opened, or later, while reading, if it breaks.
+    """
+
+    def __init__(
+        self, source: Source, *, clock: StreamClock | None = None, ring: PacketRing | None = None, first_index: int = 0
+    ) -> None:
+        self.source = source
+        self.frames_seen = 0
+        self.broken_packets = 0
+        self._clock = clock or StreamClock(source.is_live)
+        self._ring = ring
+        self._first_index = first_index
+        self._converter = Converter()
+        self._container = _open(source)
+        try:
+            self._stream = self._choose_stream()
+            self._duration_s = (self._container.duration or 0) / av.time_base
+        except BaseException:
+            self._container.close()
+            raise
+        self._clock.rebase(follows_arrival=self._container.format.name in COUNTS_FRAMES)
+
+    @property
+    def ends(self) -> bool:
+        """Whether an end is expected: a file, also one that comes over HTTP."""
+        by_http = self.source.url.startswith(("http://", "https://"))
+        return not self.source.is_live or (by_http and self._duration_s > 0)
+
+    @property
+    def comes_in_bursts(self) -> bool:
+        """Whether frames come faster than they are to be shown: from a file, or a segment at a time."""
+        return self.ends or self._container.format.name in IN_BURSTS
+
+    @property
+    def warning(self) -> str:
+        """What was wrong with a file that could be read in part; empty if nothing."""
+        said, read_s = self._duration_s, (self._clock.last_s or 0.0) + self._frame_s
+        if self.ends and read_s < said - max(CUT_SHORT_S, 0.02 * said):
+            return f"cut short: it ends after {read_s:.1f} s of {said:.1f} s"
+        if self.broken_packets:
+            return f"damaged: {self.broken_packets} of its packets could not be decoded"
+        return ""
+
+    def frames(self) -> Iterator[Frame]:
+        """Every frame in order.
+
+        Raises:
+            SourceTimeout: if no frame came for the read time-out, whatever else came.
+            SourceUnsupported: if there was no frame that could be decoded.
+            SourceError: if the stream broke.
+        """
+        last_frame_s = time.monotonic()
+        for packet in self._packets():
+            pictures = self._decode(packet) if packet is not None else []
+            for picture in pictures:
+                yield self._frame(picture)
+            now_s = time.monotonic()
+            last_frame_s = now_s if pictures else last_frame_s
+            if self.source.is_live and now_s - last_frame_s > self.source.options.read_timeout_s:
+                raise SourceTimeout(f"{self.source.address}: no picture for {now_s - last_frame_s:.1f} s")
+        if not self.frames_seen:
+            raise SourceUnsupported(f"{self.source.address}: no picture could be decoded from it")
+
+    def close(self) -> None:
+        self._container.close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def _frame_s(self) -> float:
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        return float(1 / rate) if rate else 0.04
+
+    def _choose_stream(self) -> VideoStream:
+        address, kind = self.source.address, self._container.format.name
+        videos = [stream for stream in self._container.streams.video if not _is_cover(stream)]
+        if not videos or kind in NOT_VIDEO:
+            others = sorted({stream.type for stream in self._container.streams})
+            held = f"it holds {', '.join(others)} only" if others and kind not in NOT_VIDEO else "it is text"
+            raise SourceUnsupported(f"{address}: no video in it ({held}); give a video or a picture")
+        stream = videos[0]
+        if stream.codec_context is None:
+            raise SourceUnsupported(f"{address}: its video codec is unknown here; convert it to H.264 first")
+        check = stream.codec_context
+        if check.width and check.height:
+            _with_address(address, check.width, check.height)
+        stream.thread_type = "SLICE" if self.source.is_live else "AUTO"
+        stream.codec_context.thread_count = 1 if self.source.is_live else 2
+        if self._ring is not None:
+            self._ring.describe(StreamTemplate.of(stream))
+        return stream
+
+    def _packets(self) -> "Iterator[Packet[VideoStream] | None]":
+        """Our packets; None for each of another stream, so that those can't hide that ours stay away."""
+        try:
+            for packet in self._container.demux():
+                if packet.stream_index == self._stream.index:
+                    video = cast("Packet[VideoStream]", packet)
+                    self._keep(video)
+                    yield video
+                else:
+                    yield None
+        except av.FFmpegError as error:
+            raise explain(error, self.source, self.source.options.read_timeout_s) from error
+
+    def _keep(self, packet: "Packet[VideoStream]") -> None:
+        if self._ring is not None and packet.size:
+            at_s = self._clock.seconds(packet.pts, packet.time_base)
+            self._ring.append(packet, self._clock.last_s or 0.0 if at_s is None else at_s)
+
+    def _decode(self, packet: "Packet[VideoStream]") -> list[VideoFrame]:
+        try:
+            pictures = packet.decode()
+        except av.error.EOFError:
+            return []
+        except av.FFmpegError as error:
+            self.broken_packets += 1
+            if self.broken_packets - self.frames_seen >= HOPELESS_PACKETS:
+                raise explain(error, self.source, self.source.options.read_timeout_s) from error
+            return []
+        return pictures
+
+    def _frame(self, picture: VideoFrame) -> Frame:
+        arrived_s = time.monotonic()
+        try:
+            planes, layout, matrix, is_full_range = self._converter(picture)
+        except SourceUnsupported as error:
+            raise SourceUnsupported(f"{self.source.address}: {error}") from error
+        index, self.frames_seen = self._first_index + self.frames_seen, self.frames_seen + 1
+        frame = Frame(
+            planes,
+            layout,
+            source=self.source.name,
+            index=index,
+            pts_s=self._clock.tick(picture.pts, picture.time_base, arrived_s, self._frame_s),
+            arrived_s=arrived_s,
+            matrix=matrix,
+            is_full_range=is_full_range,
+            is_corrupt=picture.is_corrupt,
+        )
+        return frame.turned(round(picture.rotation / 90)) if picture.rotation else frame
+
+
+def _open(source: Source) -> InputContainer:
+    options = source.options
+    if source.kind == "file":
+        check_file(Path(source.url.removeprefix("file:")), source.address)
+    url = source.url
+    if source.format == "x11grab":
+        url = os.environ.get("DISPLAY", "")
+    wait_s = options.listen_timeout_s if options.listen else options.open_timeout_s
+    timeout = (wait_s + MARGIN_S, options.read_timeout_s + MARGIN_S) if source.is_live else None
+    try:
+        return av.open(
+            url, "r", source.format, options=dict(source.ffmpeg_options), timeout=timeout, metadata_errors="replace"
+        )
+    except (av.FFmpegError, ValueError, OSError) as error:
+        raise explain(error, source, wait_s) from error
+
+
+def check_file(path: Path, address: str) -> None:
+    """Refuse what can't be a video file before FFmpeg waits for it or misreads it.
+
+    Raises:
+        SourceNotFound, SourceDenied, SourceUnsupported: saying why.
+    """
+    try:
+        about = path.stat()
+    except PermissionError as error:
+        raise SourceDenied(f"{address}: no permission to read it") from error
+    except (OSError, ValueError) as error:
+        raise SourceNotFound(f"{address}: no such file; check the path") from error
+    if stat.S_ISDIR(about.st_mode):
+        raise SourceUnsupported(f"{address}: a folder, not a video; name the files in it")
+    if not stat.S_ISREG(about.st_mode):
+        raise SourceUnsupported(f"{address}: not a regular file")
+    if about.st_size == 0:
+        raise SourceUnsupported(f"{address}: the file is empty")
+    if not os.access(path, os.R_OK):
+        raise SourceDenied(f"{address}: no permission to read it")
+
+
+def read_frames(source: Source, *, on_warning: Callable[[str], None] | None = None) -> Iterator[Frame]:
+    """Every frame of a source, one after the other, without threads and without a second attempt.
+
+    `on_warning` hears about a file that could be read in part only.
+
+    Raises:
+        SourceError: if the source can't be opened or breaks.
+    """
+    with Feed(source) as feed:
+        yield from feed.frames()
+        if on_warning is not None and feed.warning:
+            on_warning(feed.warning)
+
+
+def _with_address(address: str, width: int, height: int) -> None:
+    try:
+        check_area(width, height)
+    except SourceUnsupported as error:
+        raise SourceUnsupported(f"{address}: {error}") from error
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    """Whether a "video" is the picture on the sleeve of a music file."""
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
