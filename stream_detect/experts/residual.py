@@ -1,0 +1,196 @@
+"""The residual fingerprint: what is left of a face when its smooth content is filtered out, and of its surroundings.
+
+Sources: J. Fridrich and J. Kodovsky, "Rich models for steganalysis of digital images", 2012, for the high-pass bank
+(first, second and third order, EDGE 3x3, SQUARE 3x3, SQUARE 5x5) and for truncation; C. Tan et al., "Rethinking the
+up-sampling operations in CNN-based generative network" (NPR), CVPR 2024, for differences inside 2x2 blocks, which
+up-samplers leave correlated. Filters are sums of shifted slices, so that any array namespace runs them.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from stream_detect.arrays import array_namespace, constant
+from stream_detect.types import INSIDE_TILES, TILE_PX
+
+STEP = 1 / 255  # one gray level of 8-bit luma: the fine truncation
+LIMIT = 4 / 255  # the coarse truncation: edges count no more than this
+FLOOR = 1e-3 * STEP  # added to mean magnitudes: a thousandth of a gray level
+PERIODS = (4, 8, 16)  # block sizes of coders, in pixels
+
+WEIGHTS = {  # each filter's weight at its centre: its output is measured in multiples of it
+    "first_h": 1.0,
+    "first_v": 1.0,
+    "second_h": 2.0,
+    "second_v": 2.0,
+    "third_h": 3.0,
+    "third_v": 3.0,
+    "edge3": 4.0,
+    "square3": 4.0,
+    "square5": 12.0,
+}
+_FACE_NAMES = (
+    *(f"{name}_{what}" for what in ("fine", "coarse", "peaked") for name in WEIGHTS),
+    *("first_h_lag_v", "first_v_lag_h", "square3_lag_h", "square3_lag_v"),
+    *("square3_sign_h", "square3_sign_v"),
+    *("npr_right_below", "npr_right_diagonal", "npr_below_diagonal"),
+    *("npr_right_phase_h", "npr_right_phase_v", "npr_below_phase_h", "npr_below_phase_v"),
+    *(f"grid_{way}_{period}" for way in ("h", "v") for period in PERIODS),
+)
+_SPREAD_OF = ("first_h", "first_v", "square3", "square5")
+
+RESIDUAL_NAMES: tuple[str, ...] = (
+    *(f"inside_{name}" for name in _FACE_NAMES),
+    *(f"against_{name}" for name in _FACE_NAMES),
+    *(f"spread_{name}" for name in _SPREAD_OF),
+    *(f"spread_against_{name}" for name in _SPREAD_OF),
+)
+RESIDUAL_DIM = len(RESIDUAL_NAMES)
+
+
+def residual_features(tiles: Float[Any, "faces tiles height width"]) -> Float[Any, "faces features"]:
+    """High-pass statistics of each face, named by `RESIDUAL_NAMES` in their order.
+
+    Every statistic is taken per tile, then averaged over the face's 16 tiles ("inside"); "against" is that less the
+    same average over the 12 tiles around the face; "spread" is the standard deviation over tiles of "coarse", and
+    "spread_against" the same less the spread around. With r a filter's output, scaled to one at its centre:
+
+    - fine, coarse: log of the mean of min(|r|, 1 gray level) and of min(|r|, 4 gray levels).
+    - peaked: log of mean square over squared mean of min(|r|, 4 gray levels); 0 if all are equal.
+    - lag: correlation of r, clipped at +-4 gray levels, with its neighbour to the right (h) or below (v);
+      sign: the same of r clipped at +-1 gray level, a smooth form of the co-occurrence of {-1, 0, 1}.
+    - npr: correlation of two of the three differences (to the right, below, diagonal) that a pixel has in a 2x2 block.
+    - npr phase: contrast between even and odd columns (h) or rows (v) of a difference's magnitude, over its mean:
+      0 without up-sampling by two, up to 1 with nearest-neighbour up-sampling, wherever its blocks begin.
+    - grid: strength of a 4, 8 or 16 pixel period in the first differences, over their mean, wherever the grid begins.
+
+    Args:
+        tiles: (faces, 28, 64, 64) float luma in [0, 1]; 0..15 lie on the face, 16..27 around it. Any namespace.
+
+    Returns:
+        (faces, RESIDUAL_DIM) float32 in the namespace and on the device of `tiles`; finite for any finite tiles.
+
+    Raises:
+        ValueError: if `tiles` has another shape.
+    """
+    if len(tiles.shape) != 4 or tiles.shape[1] <= INSIDE_TILES or tuple(tiles.shape[2:]) != (TILE_PX, TILE_PX):
+        expected = f"(faces, more than {INSIDE_TILES}, {TILE_PX}, {TILE_PX})"
+        raise ValueError(f"expected tiles of shape {expected}, got {tuple(tiles.shape)}")
+    xp = array_namespace(tiles)
+    per_tile = xp.astype(xp.concat(_tile_statistics(xp, tiles), axis=-1), xp.float32)
+    inside, around = per_tile[:, :INSIDE_TILES, :], per_tile[:, INSIDE_TILES:, :]
+    face, ring = xp.mean(inside, axis=1), xp.mean(around, axis=1)
+    spread, spread_around = _spread(xp, inside), _spread(xp, around)
+    return xp.concat([face, face - ring, spread, spread - spread_around], axis=1)
+
+
+def high_pass(tiles: Float[Any, "... height width"]) -> dict[str, Any]:
+    """The residuals of the SRM bank by name, with integer kernels; smaller than `tiles` by their reach.
+
+    First order and SQUARE 3x3 are taken everywhere; the others on every second row, which halves their cost. With
+    D = (1, -2, 1), SQUARE 3x3 is D across D, and the published SQUARE 5x5 (KV) kernel is minus SQUARE 3x3 smoothed by
+    2 at the centre and 1 at the four diagonals.
+    """
+    first_h, first_v = tiles[..., 1:] - tiles[..., :-1], tiles[..., 1:, :] - tiles[..., :-1, :]
+    second_h = first_h[..., 1:] - first_h[..., :-1]
+    second_v = first_v[..., 1::2, :] - first_v[..., :-1:2, :]
+    slope = second_h[..., 1:, :] - second_h[..., :-1, :]
+    square3 = slope[..., 1:, :] - slope[..., :-1, :]
+    rows = second_h[..., ::2, :]
+    beside = square3[..., ::2, 2:] + square3[..., ::2, :-2]
+    return {
+        "first_h": first_h,
+        "first_v": first_v,
+        "second_h": rows,
+        "second_v": second_v,
+        "third_h": rows[..., 1:] - rows[..., :-1],
+        "third_v": first_v[..., 2::2, :] - 2 * first_v[..., 1:-1:2, :] + first_v[..., :-2:2, :],
+        "edge3": slope[..., ::2, :] + second_h[..., 1::2, :],
+        "square3": square3,
+        "square5": beside[..., 1:, :] + beside[..., :-1, :] + 2 * square3[..., 1:-1:2, 1:-1],
+    }
+
+
+def _tile_statistics(xp: Any, tiles: Any) -> list[Any]:
+    """The statistics of `_FACE_NAMES`, in groups of shape (faces, tiles, some)."""
+    residuals = high_pass(tiles)
+    clipped = {name: xp.clip(r, -LIMIT * WEIGHTS[name], LIMIT * WEIGHTS[name]) for name, r in residuals.items()}
+    sizes = {name: xp.abs(r) for name, r in clipped.items()}
+    energy = {name: _mean(xp, r * r) for name, r in clipped.items()}
+    signs = xp.clip(residuals["square3"], -4 * STEP, 4 * STEP)
+    correlations = [
+        _lag_v(xp, clipped["first_h"], energy["first_h"]),
+        _lag_h(xp, clipped["first_v"], energy["first_v"]),
+        *(lag(xp, clipped["square3"], energy["square3"]) for lag in (_lag_h, _lag_v)),
+        *(lag(xp, signs, _mean(xp, signs * signs)) for lag in (_lag_h, _lag_v)),
+        *_neighbours(xp, tiles, clipped, energy),
+    ]
+    periods = _phases_and_grids(xp, sizes["first_h"], sizes["first_v"])
+    return [*_shapes(xp, sizes, energy), xp.stack(correlations, axis=-1), *periods]
+
+
+def _shapes(xp: Any, sizes: dict[str, Any], energy: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Log of the finely and of the coarsely truncated mean, and how peaked the coarse one is, for all filters."""
+    fine = xp.stack(
+        [_mean(xp, xp.clip(r, max=STEP * WEIGHTS[name])) / WEIGHTS[name] for name, r in sizes.items()], axis=-1
+    )
+    coarse = xp.stack([_mean(xp, r) / WEIGHTS[name] for name, r in sizes.items()], axis=-1) + FLOOR
+    square = xp.stack([square / WEIGHTS[name] ** 2 for name, square in energy.items()], axis=-1) + FLOOR**2
+    return xp.log(fine + FLOOR), xp.log(coarse), xp.log(square / (coarse * coarse))
+
+
+def _lag_h(xp: Any, residual: Any, energy: Any) -> Any:
+    return _mean(xp, residual[..., 1:] * residual[..., :-1]) / (energy + FLOOR**2)
+
+
+def _lag_v(xp: Any, residual: Any, energy: Any) -> Any:
+    return _mean(xp, residual[..., 1:, :] * residual[..., :-1, :]) / (energy + FLOOR**2)
+
+
+def _neighbours(xp: Any, tiles: Any, clipped: dict[str, Any], energy: dict[str, Any]) -> list[Any]:
+    """Correlations of NPR's three differences to the upper left pixel of every 2x2 block."""
+    diagonal = xp.clip(tiles[..., 1:, 1:] - tiles[..., :-1, :-1], -LIMIT, LIMIT)
+    right, below = clipped["first_h"][..., :-1, :], clipped["first_v"][..., :-1]
+    along, down, across = energy["first_h"], energy["first_v"], _mean(xp, diagonal * diagonal)
+    pairs = ((right, below, along + down), (right, diagonal, along + across), (below, diagonal, down + across))
+    return [2 * _mean(xp, one * other) / (energies + FLOOR**2) for one, other, energies in pairs]
+
+
+def _phases_and_grids(xp: Any, right: Any, below: Any) -> list[Any]:
+    """Periods of two, then of the coders' blocks, in the mean magnitude of columns and of rows."""
+    lines = [xp.mean(size, axis=axis) for size, axis in ((right, -2), (right, -1), (below, -2), (below, -1))]
+    phases = [_contrast(xp, line) for line in lines]
+    return [xp.stack(phases, axis=-1), _periodicity(xp, lines[0]), _periodicity(xp, lines[3])]
+
+
+def _contrast(xp: Any, line: Any) -> Any:
+    even, odd = xp.mean(line[..., 0:62:2], axis=-1), xp.mean(line[..., 1:62:2], axis=-1)
+    return xp.abs(even - odd) / (even + odd + FLOOR)
+
+
+def _periodicity(xp: Any, line: Any) -> Any:
+    level = xp.mean(line, axis=-1, keepdims=True)
+    waves = xp.matmul(xp.astype(line - level, xp.float32), constant(period_waves, line))
+    cosine, sine = waves[..., : len(PERIODS)], waves[..., len(PERIODS) :]
+    return xp.sqrt(cosine * cosine + sine * sine) / (level + FLOOR)
+
+
+@lru_cache(maxsize=1)
+def period_waves() -> Float32[np.ndarray, "63 waves"]:
+    """Cosines, then sines, of each period, so that a wave 1 + cos(x) of that period has strength one."""
+    places = np.arange(TILE_PX - 1)
+    angles = 2 * np.pi * places[:, None] / np.array(PERIODS)
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * (places + 1) / TILE_PX)
+    waves = np.concatenate([np.cos(angles), np.sin(angles)], axis=1) * window[:, None]
+    return (2 * waves / window.sum()).astype(np.float32)
+
+
+def _spread(xp: Any, per_tile: Any) -> Any:
+    coarse = [per_tile[..., _FACE_NAMES.index(f"{name}_coarse")] for name in _SPREAD_OF]
+    return xp.std(xp.stack(coarse, axis=-1), axis=1)
+
+
+def _mean(xp: Any, values: Any) -> Any:
+    return xp.mean(values, axis=(-2, -1))
