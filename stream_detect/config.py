@@ -1,0 +1,218 @@
+"""Every setting with its default, unit and meaning, and the TOML file that may change them."""
+
+import difflib
+import tomllib
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from stream_detect.errors import ConfigError, SourceNotFound
+from stream_detect.redact import redact
+
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionSettings:
+    """When a track's running score becomes an alert, and when the alert is over."""
+
+    window_s: float = 1.5  # time constant over which old evidence fades, in seconds
+    looks_per_s: float = 1.0  # how many independent looks a second of video is worth (neighbouring frames agree anyway)
+    llr_limit: float = 3.0  # one frame's log likelihood ratio counts for at most this much, either way
+    score_limit: float = 4.0  # the running log likelihood ratio stays within ± this
+    raise_above: float = 0.9  # running probability at which an alert is raised
+    clear_below: float = 0.5  # running probability under which an alert starts to end
+    hold_s: float = 2.0  # how long it has to stay under `clear_below`, in seconds
+    cooldown_s: float = 3.0  # how long a track stays quiet after an alert ended, in seconds
+    longest_gap_s: float = 0.5  # one observation speaks for at most this much video, in seconds
+    drift: float = 0.25  # llr that is ignored when the time of the change is estimated
+    min_quality: float = 0.0  # frames of lower quality leave the running score as it is
+    forget_s: float = 3.0  # a track that was not seen for so long is over, and its alert with it, in seconds
+    update_every_s: float = 1.0  # an active alert is repeated at most this often, in seconds
+
+    def __post_init__(self) -> None:
+        positive = ("window_s", "looks_per_s", "llr_limit", "score_limit", "longest_gap_s", "forget_s")
+        require({name: getattr(self, name) > 0 for name in positive}, self, "more than 0")
+        not_negative = ("hold_s", "cooldown_s", "drift", "update_every_s")
+        require({name: getattr(self, name) >= 0 for name in not_negative}, self, "0 or more")
+        shares = ("raise_above", "clear_below", "min_quality")
+        require({name: 0 <= getattr(self, name) < 1 for name in shares}, self, "in [0, 1)")
+        require({"clear_below": 0 < self.clear_below <= self.raise_above}, self, "more than 0, at most raise_above")
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictLimits:
+    """Where one face's calibrated probability becomes a word; in between it is inconclusive."""
+
+    fake_above: float = 0.7  # at least this: "fake"
+    real_below: float = 0.4  # at most this: "real"
+
+    def __post_init__(self) -> None:
+        require(
+            {"real_below": 0 <= self.real_below <= self.fake_above <= 1}, self, "0 <= real_below <= fake_above <= 1"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSettings:
+    """How sources are watched; the command line's options have the same names."""
+
+    every_frame: bool | None = None  # judge every frame (True), only the newest (False), or as the source is (None)
+    duration_s: float | None = None  # stop after so many seconds
+    max_frames: int | None = None  # stop after so many analysed frames of all sources together
+    retries: int | None = None  # how often a live source is opened again; None: for ever
+    transport: str = "tcp"  # how RTSP brings its packets: tcp or udp
+    detect_every: int = 5  # faces are searched in every so manieth frame and followed in between
+    detect_side: int = 640  # longer side of the reduced picture that faces are searched in, in pixels
+    frozen_after_s: float = 3.0  # a live picture that did not change for so long is frozen, in seconds
+    queue_frames: int = 4  # decoded frames of one source that may wait, when every frame counts
+    status_every_s: float = 10.0  # a live source says where its frames went at least this often, in seconds
+
+    def __post_init__(self) -> None:
+        counts = ("detect_every", "detect_side", "queue_frames", "frozen_after_s", "status_every_s")
+        require({name: getattr(self, name) > 0 for name in counts}, self, "more than 0")
+        optional = ("duration_s", "max_frames")
+        require(
+            {name: getattr(self, name) is None or getattr(self, name) > 0 for name in optional}, self, "more than 0"
+        )
+        require({"retries": self.retries is None or self.retries >= 0}, self, "0 or more")
+        require({"transport": self.transport in ("tcp", "udp")}, self, "tcp or udp")
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """One [[feed]] of a configuration file."""
+
+    url: str  # what `watch` takes as SOURCE
+    name: str | None = None  # how it is called in every line; the address without its secrets by default
+    transport: str | None = None  # tcp or udp, instead of the run's
+    every_frame: bool | None = None  # instead of the run's
+    retries: int | None = None  # instead of the run's
+
+    def __post_init__(self) -> None:
+        require({"url": bool(self.url.strip())}, self, "an address")
+        require({"transport": self.transport in (None, "tcp", "udp")}, self, "tcp or udp")
+        require({"retries": self.retries is None or self.retries >= 0}, self, "0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A configuration file: its feeds and what it changes of the run and of the decision."""
+
+    feeds: tuple[Feed, ...] = ()
+    watch: Mapping[str, Any] = field(default_factory=dict)
+    decision: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_config(path: Path) -> Config:
+    """The configuration in a TOML file with [[feed]], [watch] and [decision] tables.
+
+    Raises:
+        SourceNotFound: if there is no such file.
+        ConfigError: if it is not TOML, or names a key or value that does not exist.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file: {redact(str(error))}") from error
+    except OSError as error:
+        raise SourceNotFound(
+            f"{path}: no such configuration file ({error.strerror}); see --help for an example"
+        ) from error
+    refuse_unknown(tables, {"feed", "watch", "decision"}, str(path))
+    feeds = tables.get("feed", [])
+    if not isinstance(feeds, list):
+        raise ConfigError(f"{path}: write [[feed]] with two brackets, once for each feed")
+    watch, decision = tables.get("watch", {}), tables.get("decision", {})
+    updated(WatchSettings(), watch, f"{path} [watch]")
+    updated(DecisionSettings(), decision, f"{path} [decision]")
+    built = (build(Feed, feed, f"{path} [[feed]] {number}") for number, feed in enumerate(feeds, start=1))
+    return Config(tuple(built), watch, decision)
+
+
+def build(cls: type[Settings], table: Any, where: str) -> Settings:
+    """The dataclass `cls` from a table of a file.
+
+    Raises:
+        ConfigError: for an unknown or missing key, or a value of another kind or range.
+    """
+    checked = checked_table(cls, table, where)
+    missing = [one.name for one in fields(cls) if one.default is MISSING and one.name not in checked]  # type: ignore[arg-type]
+    if missing:
+        raise ConfigError(f"{where}: {missing[0]} is missing")
+    return _made(lambda: cls(**checked), where)
+
+
+def updated(settings: Settings, table: Any, where: str) -> Settings:
+    """`settings` with the values of a table of a file.
+
+    Raises:
+        ConfigError: for an unknown key, or a value of another kind or range.
+    """
+    checked = checked_table(type(settings), table, where)
+    return _made(lambda: replace(settings, **checked), where)  # type: ignore[type-var]
+
+
+def checked_table(cls: type[Any], table: Any, where: str) -> dict[str, Any]:
+    """The table if all its keys are fields of the dataclass `cls` and their values of the right kind.
+
+    Raises:
+        ConfigError: names the first wrong key and what was expected.
+    """
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{where}: expected a table of keys and values, got {table!r}")
+    kinds = get_type_hints(cls)
+    refuse_unknown(table, set(kinds), where)
+    for key, value in table.items():
+        if not _is_a(value, kinds[key]):
+            raise ConfigError(f"{where}: {key} expects {_words(kinds[key])}, got {redact(repr(value))}")
+    return {key: float(value) if float in _kinds(kinds[key]) else value for key, value in table.items()}
+
+
+def refuse_unknown(table: Mapping[str, Any], known: set[str], where: str) -> None:
+    """Name the first key that is not known, with the nearest one that is.
+
+    Raises:
+        ConfigError: if there is such a key.
+    """
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected some of {', '.join(sorted(known))}"
+            raise ConfigError(f"{where}: unknown key {key!r}; {hint}")
+
+
+def require(claims: Mapping[str, bool], settings: object, expected: str) -> None:
+    """Refuse settings of which a claim is false.
+
+    Raises:
+        ConfigError: names the field, what was expected and what came.
+    """
+    for name, holds in claims.items():
+        if not holds:
+            raise ConfigError(f"{name} must be {expected}, got {getattr(settings, name)!r}")
+
+
+def _made(make: Callable[[], Settings], where: str) -> Settings:
+    try:
+        return make()
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _kinds(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    kinds = _kinds(kind)
+    if isinstance(value, bool):
+        return bool in kinds
+    return isinstance(value, kinds) or (isinstance(value, int) and float in kinds)
+
+
+def _words(kind: Any) -> str:
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}
+    return " or ".join(words[part] for part in _kinds(kind) if part in words)

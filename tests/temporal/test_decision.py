@@ -1,0 +1,116 @@
+"""From verdicts to alert lines: identifiers, order, updates and ends."""
+
+from dataclasses import replace
+
+import pytest
+
+from stream_detect.config import DecisionSettings
+from stream_detect.temporal import Decision
+from stream_detect.types import FaceVerdict, FrameVerdict
+
+SETTINGS = DecisionSettings()
+
+
+def face(llr, track=7):
+    return FaceVerdict(
+        track, (0.0, 0.0, 9.0, 9.0), None, None if llr is None else float(llr), None, "real", (), {"mesonet": 0.5}, 0.9
+    )
+
+
+def frames(llr, start_s, stop_s, track=7, fps=25):
+    for number in range(round((stop_s - start_s) * fps)):
+        faces = (face(llr, track),) if track is not None else ()
+        yield FrameVerdict("cam1", number, float(start_s + number / fps), f"t{number}", 1.0, faces)
+
+
+def told(decision, frames):
+    out, alerts = [], []
+    for frame in frames:
+        frame, news = decision.judged(frame)
+        out.append(frame)
+        alerts += news
+    return out, alerts
+
+
+def test_an_alert_is_raised_updated_and_cleared_under_one_identifier():
+    decision = Decision("cam1", SETTINGS, run="r")
+    _, quiet = told(decision, frames(-2, 0, 3))
+    out, alerts = told(decision, frames(3, 3, 8))
+    _, ending = told(decision, frames(-3, 8, 16))
+    assert quiet == []
+    events = [alert.event for alert in alerts + ending]
+    assert events[0] == "raised"
+    assert events[-1] == "cleared"
+    assert set(events[1:-1]) == {"updated"}
+    assert len({alert.id for alert in alerts + ending}) == 1
+    assert out[-1].faces[0].alert == alerts[0].id
+    assert alerts[0].experts == {"mesonet": 0.5}
+    assert alerts[0].run == "r"
+    assert alerts[0].started_s == pytest.approx(3.0, abs=0.1)
+    assert alerts[0].time_to_alert_s == ending[-1].time_to_alert_s > 0.3
+    assert ending[-1].ended_s == pytest.approx(12.0, abs=2.5)
+
+
+def test_updates_come_at_most_once_a_second_unless_the_score_moves():
+    decision = Decision("cam1", replace(SETTINGS, score_limit=100.0))
+    _, alerts = told(decision, frames(3, 0, 20))
+    assert alerts[0].event == "raised"
+    assert 1 <= sum(alert.event == "updated" for alert in alerts) <= 21
+
+
+def test_a_score_that_stands_still_is_not_repeated():
+    decision = Decision("cam1", replace(SETTINGS, score_limit=2.5))
+    _, alerts = told(decision, frames(3, 0, 20))
+    assert len(alerts) <= 3
+
+
+def test_the_end_of_a_source_clears_its_alerts_once():
+    decision = Decision("cam1", SETTINGS)
+    told(decision, frames(3, 0, 6))
+    (end,) = decision.end()
+    assert (end.event, end.ended_s) == ("cleared", pytest.approx(5.96))
+    assert decision.end() == []
+
+
+def test_a_face_that_left_ends_its_alert():
+    decision = Decision("cam1", SETTINGS)
+    told(decision, frames(3, 0, 6))
+    _, alerts = told(decision, frames(0, 6, 10, track=None))
+    assert [alert.event for alert in alerts] == ["cleared"]
+
+
+def test_two_faces_have_two_decisions():
+    decision = Decision("cam1", SETTINGS)
+    both = [replace(frame, faces=(face(3, 1), face(-3, 2))) for frame in frames(0, 0, 6)]
+    out, alerts = told(decision, both)
+    assert {alert.track for alert in alerts} == {1}
+    assert out[-1].faces[1].alert is None
+    assert out[-1].faces[1].track_probability < 0.2 < 0.9 < out[-1].faces[0].track_probability
+
+
+def test_a_track_that_was_never_judged_has_no_probability():
+    out, alerts = told(Decision("cam1", SETTINGS), frames(None, 0, 2))
+    assert {frame.faces[0].track_probability for frame in out} == {None}
+    assert alerts == []
+
+
+def test_a_face_without_a_track_is_passed_on():
+    decision = Decision("cam1", SETTINGS)
+    frame = FrameVerdict("cam1", 0, 0.0, "t", None, (face(3, None),))
+    assert decision.judged(frame) == (frame, [])
+
+
+def test_a_stream_that_begins_again_keeps_its_alert():
+    decision = Decision("cam1", SETTINGS)
+    told(decision, frames(3, 100, 106))
+    out, alerts = told(decision, frames(3, 0, 3))
+    assert [alert.event for alert in alerts if alert.event != "updated"] == []
+    assert out[-1].faces[0].alert is not None
+
+
+def test_another_rule_replaces_the_first_one():
+    def never(state, pts_s, llr, quality, settings):
+        return state, ()
+
+    _, alerts = told(Decision("cam1", SETTINGS, rule=never), frames(3, 0, 6))
+    assert alerts == []

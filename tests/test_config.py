@@ -1,0 +1,91 @@
+"""Configuration files: what they give, and how they are refused."""
+
+import pytest
+
+from stream_detect.config import DecisionSettings, Feed, VerdictLimits, WatchSettings, read_config, updated
+from stream_detect.errors import ConfigError, SourceNotFound
+
+
+def config(tmp_path, text):
+    path = tmp_path / "watch.toml"
+    path.write_text(text, encoding="utf-8")
+    return read_config(path)
+
+
+def test_feeds_and_settings_are_read(tmp_path):
+    read = config(
+        tmp_path,
+        """
+        [watch]
+        duration_s = 60
+        [decision]
+        raise_above = 0.95
+        [[feed]]
+        name = "door"
+        url = "rtsp://door/live"
+        transport = "udp"
+        [[feed]]
+        url = "webcam"
+        every_frame = true
+        """,
+    )
+    assert read.feeds == (Feed("rtsp://door/live", "door", "udp"), Feed("webcam", every_frame=True))
+    assert updated(WatchSettings(), read.watch, "").duration_s == 60
+    assert updated(DecisionSettings(), read.decision, "").raise_above == 0.95
+
+
+def test_an_empty_file_changes_nothing(tmp_path):
+    read = config(tmp_path, "")
+    assert read.feeds == ()
+    assert updated(DecisionSettings(), read.decision, "") == DecisionSettings()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[decision]\nraise_abvoe = 0.9", r"\[decision\]: unknown key 'raise_abvoe'; did you mean 'raise_above'\?"),
+        ("[decison]", "unknown key 'decison'; did you mean 'decision'"),
+        ("zzz = 1", "expected some of decision, feed, watch"),
+        ("[watch]\nduration_s = 'long'", "duration_s expects a number, got 'long'"),
+        ("[watch]\nretries = true", "retries expects a whole number, got True"),
+        ("[watch]\ndetect_every = 0", r"\[watch\]: detect_every must be more than 0, got 0"),
+        ("[decision]\nclear_below = 0.99", "clear_below must be more than 0, at most raise_above"),
+        ("[decision]\nraise_above = nan", "raise_above must be in"),
+        ("[[feed]]\nname = 'door'", r"\[\[feed\]\] 1: url is missing"),
+        (
+            "[[feed]]\nurl = 'a'\n[[feed]]\nurl = 'b'\ntransport = 'http'",
+            r"\[\[feed\]\] 2: transport must be tcp or udp",
+        ),
+        ("[[feed]]\nurl = 'a'\nurll = 'b'", "did you mean 'url'"),
+        ("[feed]\nurl = 'a'", "two brackets"),
+        ("feed = [1]", "expected a table"),
+        ("watch = 1", "expected a table"),
+        ("not toml", "not a TOML file"),
+    ],
+)
+def test_a_wrong_file_fails_by_name(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        config(tmp_path, text)
+
+
+def test_a_missing_file_fails(tmp_path):
+    with pytest.raises(SourceNotFound, match="no such configuration file"):
+        read_config(tmp_path / "none.toml")
+
+
+def test_bytes_that_are_no_text_fail(tmp_path):
+    path = tmp_path / "watch.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not a TOML file"):
+        read_config(path)
+
+
+def test_a_password_in_a_wrong_value_is_hidden(tmp_path):
+    with pytest.raises(ConfigError) as refused:
+        config(tmp_path, "[[feed]]\nurl = ['rtsp://admin:hunter22@cam/live']")
+    assert "hunter22" not in str(refused.value)
+
+
+def test_verdict_limits_keep_their_order():
+    with pytest.raises(ConfigError, match="real_below"):
+        VerdictLimits(fake_above=0.3, real_below=0.6)
