@@ -7,10 +7,11 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-import onnxruntime as ort
+import onnxruntime as ort  # type: ignore[import-untyped]
 from jaxtyping import Float32, UInt8
 
 from stream_detect.decode.frame import Frame
+from stream_detect.errors import WeightsError
 from stream_detect.faces import retinaface
 from stream_detect.types import Face
 
@@ -34,6 +35,9 @@ class DetectorSettings:
             raise ValueError(f"max_faces is at least 1, got {self.max_faces}")
 
 
+DEFAULTS = DetectorSettings()
+
+
 class FaceDetector(Protocol):
     """Finds the faces of RGB pictures of any sizes, best first, in pixels of each picture."""
 
@@ -44,7 +48,7 @@ def load_detector(
     device: str = "cpu",
     weights: Path | None = None,
     threads: int = 1,
-    settings: DetectorSettings = DetectorSettings(),
+    settings: DetectorSettings = DEFAULTS,
 ) -> FaceDetector:
     """RetinaFace on `device` ("cpu", "cuda", "cuda:1"), or the YuNet model in the ONNX file `weights`.
 
@@ -60,15 +64,25 @@ def load_detector(
         return YuNet(weights, settings)
     if device == "cpu":
         return OnnxRetinaFace(threads, settings)
-    from stream_detect.faces.network import TorchRetinaFace
+    return torch_retinaface(device, settings)
 
+
+def torch_retinaface(device: str, settings: DetectorSettings) -> FaceDetector:
+    """The detector on a torch device; torch is imported only here."""
+    try:
+        from stream_detect.faces.network import TorchRetinaFace
+    except ModuleNotFoundError as exc:
+        raise WeightsError(
+            f"the face detector on {device} reads its weights with the package {exc.name}, which isn't installed; "
+            "install it with: pip install 'stream-detect[gpu]'"
+        ) from exc
     return TorchRetinaFace(device, settings)
 
 
 class OnnxRetinaFace:
     """The published bytes, run by onnxruntime on the CPU."""
 
-    def __init__(self, threads: int = 1, settings: DetectorSettings = DetectorSettings()) -> None:
+    def __init__(self, threads: int = 1, settings: DetectorSettings = DEFAULTS) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
