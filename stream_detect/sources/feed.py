@@ -3,11 +3,12 @@
 import os
 import stat
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import cast
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -21,6 +22,7 @@ from stream_detect.decode.frame import Frame
 from stream_detect.errors import SourceDenied, SourceNotFound, SourceTimeout, SourceUnsupported
 from stream_detect.sources.address import Source
 from stream_detect.sources.faults import explain
+from stream_detect.sources.pace import Backlog
 from stream_detect.sources.ring import PacketRing, StreamTemplate
 
 NOT_VIDEO = {
@@ -51,15 +53,23 @@ class Feed(AbstractContextManager["Feed"]):
     """
 
     def __init__(
-        self, source: Source, *, clock: StreamClock | None = None, ring: PacketRing | None = None, first_index: int = 0
+        self,
+        source: Source,
+        *,
+        clock: StreamClock | None = None,
+        ring: PacketRing | None = None,
+        drops: Counter[str] | None = None,
+        first_index: int = 0,
+        may_skip: bool = False,
     ) -> None:
         self.source = source
-        self.frames_seen = 0
-        self.broken_packets = 0
+        self.num_frames = 0
+        self.drops = Counter[str]() if drops is None else drops  # packets not decoded, by cause: "late", "corrupt"
         self._clock = clock or StreamClock(source.is_live)
         self._ring = ring
         self._first_index = first_index
         self._converter = Converter()
+        self._num_broken = 0
         self._container = _open(source)
         try:
             self._stream = self._choose_stream()
@@ -67,6 +77,8 @@ class Feed(AbstractContextManager["Feed"]):
         except BaseException:
             self._container.close()
             raise
+        self._may_skip = may_skip and not self.comes_in_bursts
+        self._backlog = Backlog()
         self._clock.rebase(follows_arrival=self._container.format.name in COUNTS_FRAMES)
 
     @property
@@ -86,8 +98,8 @@ class Feed(AbstractContextManager["Feed"]):
         said, read_s = self._duration_s, (self._clock.last_s or 0.0) + self._frame_s
         if self.ends and read_s < said - max(CUT_SHORT_S, 0.02 * said):
             return f"cut short: it ends after {read_s:.1f} s of {said:.1f} s"
-        if self.broken_packets:
-            return f"damaged: {self.broken_packets} of its packets could not be decoded"
+        if self._num_broken:
+            return f"damaged: {self._num_broken} of its packets could not be decoded"
         return ""
 
     def frames(self) -> Iterator[Frame]:
@@ -98,16 +110,16 @@ class Feed(AbstractContextManager["Feed"]):
             SourceUnsupported: if there was no frame that could be decoded.
             SourceError: if the stream broke.
         """
-        last_frame_s = time.monotonic()
+        last_s = time.monotonic()
         for packet in self._packets():
             pictures = self._decode(packet) if packet is not None else []
             for picture in pictures:
                 yield self._frame(picture)
             now_s = time.monotonic()
-            last_frame_s = now_s if pictures else last_frame_s
-            if self.source.is_live and now_s - last_frame_s > self.source.options.read_timeout_s:
-                raise SourceTimeout(f"{self.source.address}: no picture for {now_s - last_frame_s:.1f} s")
-        if not self.frames_seen:
+            last_s = now_s if pictures or self._is_skipping else last_s
+            if self.source.is_live and now_s - last_s > self.source.options.read_timeout_s:
+                raise SourceTimeout(f"{self.source.address}: no picture for {now_s - last_s:.1f} s")
+        if not self.num_frames and not self.source.is_live:
             raise SourceUnsupported(f"{self.source.address}: no picture could be decoded from it")
 
     def close(self) -> None:
@@ -144,33 +156,50 @@ class Feed(AbstractContextManager["Feed"]):
 
     def _packets(self) -> "Iterator[Packet[VideoStream] | None]":
         """Our packets; None for each of another stream, so that those can't hide that ours stay away."""
+        came_s = asked_s = time.monotonic()
         try:
             for packet in self._container.demux():
-                if packet.stream_index == self._stream.index:
-                    video = cast("Packet[VideoStream]", packet)
-                    self._keep(video)
-                    yield video
-                else:
-                    yield None
+                before_s, came_s = came_s, time.monotonic()
+                self._backlog.read(came_s - asked_s, came_s - before_s)
+                yield self._kept(packet) if packet.stream_index == self._stream.index else None
+                asked_s = time.monotonic()
         except av.FFmpegError as error:
             raise explain(error, self.source, self.source.options.read_timeout_s) from error
 
-    def _keep(self, packet: "Packet[VideoStream]") -> None:
+    def _kept(self, packet: "Packet[Any]") -> "Packet[VideoStream]":
         if self._ring is not None and packet.size:
             at_s = self._clock.seconds(packet.pts, packet.time_base)
             self._ring.append(packet, self._clock.last_s or 0.0 if at_s is None else at_s)
+        return packet
 
     def _decode(self, packet: "Packet[VideoStream]") -> list[VideoFrame]:
+        self._keep_up(packet)
         try:
             pictures = packet.decode()
         except av.error.EOFError:
             return []
         except av.FFmpegError as error:
-            self.broken_packets += 1
-            if self.broken_packets - self.frames_seen >= HOPELESS_PACKETS:
+            self._num_broken += 1
+            self.drops["corrupt"] += 1
+            if self._num_broken - self.num_frames >= HOPELESS_PACKETS:
                 raise explain(error, self.source, self.source.options.read_timeout_s) from error
             return []
+        if self._is_skipping and not pictures:
+            self.drops["late"] += 1
         return pictures
+
+    @property
+    def _is_skipping(self) -> bool:
+        return self._stream.codec_context.skip_frame == "NONKEY"
+
+    def _keep_up(self, packet: "Packet[VideoStream]") -> None:
+        """Decode key frames only while more has come than can be decoded, so that no frame is shown late."""
+        at_s = self._clock.seconds(packet.pts, packet.time_base) if self._may_skip else None
+        is_behind = at_s is not None and self._backlog.is_behind(time.monotonic() - at_s)
+        if is_behind and not self._is_skipping:
+            self._stream.codec_context.skip_frame = "NONKEY"
+        if self._is_skipping and not is_behind and packet.is_keyframe:
+            self._stream.codec_context.skip_frame = "DEFAULT"
 
     def _frame(self, picture: VideoFrame) -> Frame:
         arrived_s = time.monotonic()
@@ -178,7 +207,7 @@ class Feed(AbstractContextManager["Feed"]):
             planes, layout, matrix, is_full_range = self._converter(picture)
         except SourceUnsupported as error:
             raise SourceUnsupported(f"{self.source.address}: {error}") from error
-        index, self.frames_seen = self._first_index + self.frames_seen, self.frames_seen + 1
+        index, self.num_frames = self._first_index + self.num_frames, self.num_frames + 1
         frame = Frame(
             planes,
             layout,

@@ -1,0 +1,208 @@
+"""A thread that follows a source for as long as it lives, reconnects when it breaks and feeds a mailbox."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from urllib.parse import urlsplit
+
+from stream_detect.decode.clock import StreamClock
+from stream_detect.decode.frame import Frame
+from stream_detect.errors import SourceError, SourceRefused, SourceTimeout, StreamDetectError
+from stream_detect.mailbox import Mailbox, MailboxClosed
+from stream_detect.redact import redact
+from stream_detect.sources.address import Source
+from stream_detect.sources.feed import Feed
+from stream_detect.sources.pace import Pacer
+from stream_detect.sources.retry import Backoff, Watch, can_connect
+from stream_detect.sources.ring import PacketRing
+from stream_detect.types import State, Status
+
+STEADY_S = 5.0  # a connection that gave frames for so long was a success: delays and retries start afresh
+MARGIN_S = 1.0
+CAUSES = ("stale", "late", "corrupt")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many frames were decoded, and how many frames or packets were dropped, by cause."""
+
+    frames: int
+    dropped: dict[str, int]
+
+
+class Reader:
+    """Follows one source in a thread of its own; frames go to `frames`, what becomes of the source to `on_status`.
+
+    Dropped frames are counted by cause: "stale" ones gave way to newer ones in the mailbox, "late" ones were not
+    decoded because decoding fell behind the stream, "corrupt" packets could not be decoded.
+
+    When the source is done the mailbox is closed, with the error if there was one. `on_status` is called in the
+    reader's thread and must not wait. `close` may be called twice; the thread ends within the read time-out, or the
+    open time-out where it is just connecting.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        frames: Mailbox[Frame],
+        on_status: Callable[[Status], None] = lambda status: None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.source = source
+        self.error: Exception | None = None
+        self.ring = PacketRing(source.ring_bytes, source.options.ring_s) if source.ring_bytes else None
+        self._frames = frames
+        self._on_status = on_status
+        self._clock = clock
+        self._num_frames = 0
+        self._drops = Counter(dict.fromkeys(CAUSES, 0))
+        self._failures = 0  # in a row
+        self._lived_s: float | None = None  # how long the last connection gave frames; None: it gave none
+        self._stop = threading.Event()
+        self._stream_clock = StreamClock(source.is_live)
+        self._backoff = Backoff()
+        self._watch = Watch(source.host_port, self._stop, clock)
+        self._thread = threading.Thread(target=self._run, name=f"reader {source.name}", daemon=True)
+
+    @property
+    def counts(self) -> Counts:
+        return Counts(self._num_frames, dict(self._drops))
+
+    def start(self) -> "Reader":
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Ask the thread to end, without waiting for it; what is in the mailbox can still be taken."""
+        self._stop.set()
+        self._frames.close()
+        if self.source.options.listen and self._thread.is_alive():
+            _wake_listener(self.source)
+
+    def close(self) -> None:
+        """Stop, and wait for the thread for as long as a read may take."""
+        self.stop()
+        if self._thread.is_alive():
+            self._thread.join(self.source.options.read_timeout_s + MARGIN_S)
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait for the source to be done; returns whether it is."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def __enter__(self) -> "Reader":
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        try:
+            self._say("connecting", self.source.address)
+            self._finish("ended", self._follow(), None)
+        except MailboxClosed:
+            self._finish("ended", "stopped", None)
+        except StreamDetectError as error:
+            self._finish("failed", str(error), error)
+        except Exception as error:  # a fault of ours: whoever takes from the mailbox is to hear of it
+            self._finish("failed", f"a fault while reading: {type(error).__name__}", error)
+
+    def _finish(self, state: State, reason: str, error: Exception | None) -> None:
+        self.error = error
+        self._say(state, reason)
+        self._frames.close(error)
+
+    def _follow(self) -> str:
+        """Read until the source is done; returns why it is.
+
+        Raises:
+            SourceError: if the source failed for good.
+        """
+        while not self._stop.is_set():
+            try:
+                words = self._read_once()
+                if words is not None:
+                    return words
+                fault = SourceError(f"{self.source.address}: the stream ended")
+            except SourceError as error:
+                fault = error
+            if not self._stop.is_set():
+                self._wait_to_retry(fault)
+        return "stopped"
+
+    def _read_once(self) -> str | None:
+        """Read one connection to its end; returns why that end is a proper one, or None if it isn't."""
+        self._lived_s, newest_wins = None, not self.source.every_frame
+        with self._open(newest_wins) as feed:
+            pacer = Pacer(self._stop, self._clock) if newest_wins and feed.comes_in_bursts else None
+            live_s = None
+            for frame in feed.frames():
+                if live_s is None:
+                    live_s = self._clock()
+                    self._say("live", f"{frame.width}x{frame.height}")
+                if pacer is not None:
+                    pacer.wait(frame.pts_s)
+                if self._stop.is_set():
+                    return "stopped"
+                self._lived_s = self._clock() - live_s
+                self._num_frames += 1
+                self._drops["stale"] += self._frames.put(frame)
+            return (feed.warning or "the end") if feed.ends else None
+
+    def _open(self, newest_wins: bool) -> Feed:
+        return Feed(
+            self.source,
+            clock=self._stream_clock,
+            ring=self.ring,
+            drops=self._drops,
+            first_index=self._num_frames,
+            may_skip=newest_wins,
+        )
+
+    def _wait_to_retry(self, fault: SourceError) -> None:
+        """Say what went wrong and wait.
+
+        Raises:
+            SourceError: `fault`, if there is to be no further attempt.
+        """
+        if self._lived_s is not None and self._lived_s >= STEADY_S:
+            self._failures = 0
+            self._backoff.reset()
+        self._failures += 1
+        if self._is_final():
+            raise fault
+        if self._lived_s is not None and isinstance(fault, SourceTimeout):
+            self._say("stalled", str(fault))
+        self._watch.is_down = isinstance(fault, SourceRefused)
+        delay_s = 0.0 if self._waits_for_publisher(fault) else self._backoff.next_delay_s()
+        self._say("reconnecting", f"{fault}; next attempt in {delay_s:.0f} s")
+        if self._watch.wait(delay_s):
+            self._backoff.reset()
+
+    def _is_final(self) -> bool:
+        """Whether no more attempts are to follow. A camera or screen that isn't there at first won't come by itself."""
+        retries = self.source.options.retries
+        if retries is not None:
+            return self._failures > retries
+        is_local = self.source.kind in ("webcam", "screen", "lavfi", "synthetic")
+        return not self.source.is_live or (is_local and self._num_frames == 0)
+
+    def _waits_for_publisher(self, fault: SourceError) -> bool:
+        return self.source.options.listen and (self._lived_s is not None or isinstance(fault, SourceTimeout))
+
+    def _say(self, state: State, reason: str) -> None:
+        counts = self.counts
+        reason = redact(reason, self.source.url)
+        self._on_status(Status(self.source.name, state, reason, counts.frames, dropped=counts.dropped))
+
+
+def _wake_listener(source: Source) -> None:
+    """Make FFmpeg stop waiting for a publisher by being one for a moment."""
+    parts = urlsplit(source.url)
+    can_connect((parts.hostname or "127.0.0.1", parts.port or 554))
