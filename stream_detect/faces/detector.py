@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -38,6 +38,7 @@ class DetectorSettings:
 DEFAULTS = DetectorSettings()
 
 
+@runtime_checkable
 class FaceDetector(Protocol):
     """Finds the faces of RGB pictures of any sizes, best first, in pixels of each picture."""
 
@@ -120,6 +121,7 @@ def network_input(batch: UInt8[np.ndarray, "n height width 3"]) -> Float32[np.nd
     return planes
 
 
+@runtime_checkable
 class FindBatch(Protocol):
     def __call__(self, batch: UInt8[np.ndarray, "n height width 3"]) -> list[list[Face]]: ...
 
