@@ -1,0 +1,378 @@
+"""The story from an address to an alert: `watch` opens sources, finds faces, judges them and decides over time.
+
+    Reader (a thread a source) -> Mailbox -> one loop here: newest frame of every feed -> faces -> Detector -> Decision
+
+Everything that is said comes out of one iterator, in order: frames, alerts, and what became of the sources.
+"""
+
+import math
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+from stream_detect.config import DecisionSettings, Feed, WatchSettings
+from stream_detect.decode.frame import Frame
+from stream_detect.errors import UsageError
+from stream_detect.faces.tracker import Tracker, TrackerSettings
+from stream_detect.mailbox import Mailbox, wait_for_any
+from stream_detect.sources import Source, SourceOptions, open_source
+from stream_detect.sources.reader import Reader
+from stream_detect.temporal import Decision
+from stream_detect.types import Alert, Face, FaceVerdict, FrameVerdict, Reason, State, Status
+
+Line = FrameVerdict | Alert | Status
+Watchable = str | Feed | Source
+OnFrame = Callable[[Frame, FrameVerdict], None]
+
+LOOK_AROUND_S = 0.2  # how long the loop waits at most before it looks at the clock
+STATUSES = 256  # status lines that may wait to be told
+FINAL: tuple[State, ...] = ("ended", "failed")
+ALWAYS_TOLD = ("stale", "corrupt")  # causes that every status names, at 0 too
+SPARSE_ROWS = 16  # every so manieth row is compared first to see whether a picture stands still
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """What `watch` needs of a detector."""
+
+    @property
+    def decision(self) -> DecisionSettings: ...
+
+    def find_faces(self, frames: Sequence[Frame], max_side: int = 640) -> list[list[Face]]: ...
+
+    def judge(self, seen: Sequence[tuple[Frame, Sequence[Face]]]) -> list[tuple[FaceVerdict, ...]]: ...
+
+
+def watch(
+    sources: Watchable | Sequence[Watchable],
+    detector: Judge,
+    *,
+    settings: WatchSettings | None = None,
+    decision: DecisionSettings | None = None,
+    on_frame: OnFrame | None = None,
+    stop: threading.Event | None = None,
+    **changes: Any,
+) -> Iterator[Line]:
+    """Watch sources until they end, and say everything that there is to say about them, in order.
+
+    Args:
+        sources: addresses as on the command line, `config.Feed`s or opened `Source`s; one of them or several.
+        detector: shared by all sources; faces of all feeds are judged in one batch.
+        settings: how to watch; any of its fields may be given by name instead (`duration_s=10.0`).
+        decision: when an alert is raised; what the detector's weights say by default.
+        on_frame: is called with each frame and what was said of it, before the line is given out.
+        stop: once set, the sources are left, with their last lines, as if they had ended.
+
+    Yields:
+        A `FrameVerdict` for each analysed frame, `Alert`s right after the frame that caused them, a `Status` whenever
+        the state of a source changes, and a last one for each source. A source that fails is told in its `Status` and
+        disturbs no other. Closing the iterator closes every source.
+
+    Raises:
+        SourceError: at once, if an address can't be meant or a file isn't there.
+        UsageError: at once, for a setting that does not exist.
+    """
+    settings = changed(settings or WatchSettings(), changes)
+    listed = [sources] if isinstance(sources, (str, Feed, Source)) else list(sources)
+    opened = unique([opened_source(source, settings) for source in listed])
+    if not opened:
+        raise UsageError("nothing to watch: give at least one source, such as rtsp://host/path, a file or webcam")
+    return _watching(opened, detector, settings, decision or detector.decision, on_frame, stop or threading.Event())
+
+
+def _watching(
+    sources: Sequence[Source],
+    detector: Judge,
+    settings: WatchSettings,
+    decision: DecisionSettings,
+    on_frame: OnFrame | None,
+    stop: threading.Event,
+) -> Iterator[Line]:
+    with Watching(sources, detector, settings, decision, on_frame) as watching:
+        yield from watching.lines(stop)
+
+
+def changed(settings: WatchSettings, changes: Mapping[str, Any]) -> WatchSettings:
+    """The settings with some fields changed.
+
+    Raises:
+        UsageError: for a field that does not exist.
+    """
+    try:
+        return replace(settings, **changes)
+    except TypeError as error:
+        known = ", ".join(WatchSettings.__dataclass_fields__)
+        raise UsageError(f"unknown setting among {', '.join(changes)}; expected some of {known}") from error
+
+
+def opened_source(source: Watchable, settings: WatchSettings) -> Source:
+    """The source under an address with the run's options, which a feed's own ones override."""
+    if isinstance(source, Source):
+        return source
+    feed = Feed(source) if isinstance(source, str) else source
+    transport: Literal["tcp", "udp"] = "udp" if (feed.transport or settings.transport) == "udp" else "tcp"
+    options = SourceOptions(
+        transport=transport,
+        retries=settings.retries if feed.retries is None else feed.retries,
+        every_frame=settings.every_frame if feed.every_frame is None else feed.every_frame,
+    )
+    return open_source(feed.url, name=feed.name, options=options)
+
+
+def unique(sources: Sequence[Source]) -> list[Source]:
+    """The sources with names of which no two are the same: cam, cam#2, cam#3."""
+    taken: Counter[str] = Counter()
+    named = []
+    for source in sources:
+        taken[source.name] += 1
+        number = taken[source.name]
+        named.append(source if number == 1 else replace(source, name=f"{source.name}#{number}"))
+    return named
+
+
+@dataclass(slots=True)
+class Watched:
+    """One source: its reader, its tracks, its decision and its counts."""
+
+    source: Source
+    frames: Mailbox[Frame]
+    reader: Reader
+    tracker: Tracker
+    decision: Decision
+    stillness: "Stillness"
+    analysed: int = 0
+    unjudged: Counter[str] = field(default_factory=Counter)  # frames that were looked at and not judged, by cause
+    state: State = "connecting"
+    told_s: float = field(default_factory=time.monotonic)  # when its status was last told
+    ending: Status | None = None  # its last status, told when its last frame was judged
+
+    def status(self, state: State, reason: str, run: str) -> Status:
+        counts = self.reader.counts
+        dropped = Counter(counts.dropped)
+        dropped.update(self.unjudged)
+        if state in FINAL:
+            seen = self.analysed + self.unjudged.total() + counts.dropped.get("stale", 0)
+            dropped.update({"unseen": max(0, counts.frames - seen)})
+        told = {cause: number for cause, number in dropped.items() if number or cause in ALWAYS_TOLD}
+        self.state, self.told_s = state, time.monotonic()
+        return Status(self.source.name, state, reason, counts.frames, self.analysed, told, run)
+
+
+class Watching:
+    """The sources of one run and the one loop that judges their frames. Close it, or use it in a `with`."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        detector: Judge,
+        settings: WatchSettings,
+        decision: DecisionSettings,
+        on_frame: OnFrame | None = None,
+    ) -> None:
+        self.run = uuid.uuid4().hex[:12]
+        self._detector = detector
+        self._settings = settings
+        self._on_frame = on_frame
+        self._analysed = 0
+        self._bell = threading.Event()
+        self._statuses: Mailbox[Status] = Mailbox(STATUSES, newest_wins=True, bell=self._bell)
+        self._watched = {source.name: self._watch(source, decision) for source in sources}
+        self._stack = ExitStack()
+
+    def _watch(self, source: Source, decision: DecisionSettings) -> Watched:
+        newest_wins = not source.every_frame
+        capacity = 1 if newest_wins else self._settings.queue_frames
+        frames: Mailbox[Frame] = Mailbox(capacity, newest_wins=newest_wins, bell=self._bell)
+        return Watched(
+            source=source,
+            frames=frames,
+            reader=Reader(source, frames, self._hear),
+            tracker=Tracker(TrackerSettings(every=self._settings.detect_every)),
+            decision=Decision(source.name, decision, run=self.run),
+            stillness=Stillness(self._settings.frozen_after_s if source.is_live else math.inf),
+        )
+
+    def _hear(self, status: Status) -> None:
+        self._statuses.put(status)
+
+    def __enter__(self) -> "Watching":
+        for watched in self._watched.values():
+            self._stack.callback(watched.reader.close)
+            watched.reader.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of every source; may be called twice."""
+        for watched in self._watched.values():
+            watched.reader.stop()  # all of them at once, before waiting for each
+        self._stack.close()
+
+    def lines(self, stop: threading.Event) -> Iterator[Line]:
+        """Everything there is to say until all sources have ended, `stop` is set, or the run's limit is reached."""
+        until_s = time.monotonic() + (self._settings.duration_s or math.inf)
+        while self._watched:
+            if reason := self._reason_to_stop(stop, until_s):
+                yield from self._stopped(reason)
+                return
+            taken = self._take_frames()
+            yield from self._news()
+            yield from self._judged(taken)
+            yield from self._ended()
+            if not taken and self._watched:
+                wait_for_any(self._bell, max(0.0, min(LOOK_AROUND_S, until_s - time.monotonic())))
+
+    def _reason_to_stop(self, stop: threading.Event, until_s: float) -> str:
+        if stop.is_set():
+            return "stopped"
+        if time.monotonic() >= until_s:
+            return f"stopped after {self._settings.duration_s:g} s"
+        if self._frames_left() <= 0:
+            return f"stopped after {self._settings.max_frames} frames"
+        return ""
+
+    def _frames_left(self) -> float:
+        return math.inf if self._settings.max_frames is None else float(self._settings.max_frames - self._analysed)
+
+    def _take_frames(self) -> list[tuple[Watched, Frame]]:
+        """The next frame of each feed that has one."""
+        taken: list[tuple[Watched, Frame]] = []
+        for watched in self._watched.values():
+            if len(taken) >= self._frames_left():
+                break
+            try:
+                frame = watched.frames.take()
+            except Exception:  # what its reader died of; the status that is on its way says it in words
+                continue
+            if frame is not None:
+                taken.append((watched, frame))
+        return taken
+
+    def _news(self) -> Iterator[Status]:
+        """What the readers said, and a sign of life of each live source now and then."""
+        while (said := self._statuses.take()) is not None:
+            watched = self._watched.get(said.source)
+            if watched is None:
+                continue
+            if said.state in FINAL:
+                watched.ending = said
+            else:
+                yield watched.status(said.state, said.reason, self.run)
+        for watched in self._watched.values():
+            if watched.state == "live" and time.monotonic() - watched.told_s >= self._settings.status_every_s:
+                yield watched.status("live", "", self.run)
+
+    def _judged(self, taken: Sequence[tuple[Watched, Frame]]) -> Iterator[FrameVerdict | Alert]:
+        """One batch for all feeds: find or follow the faces, judge them, decide."""
+        sound = []
+        for watched, frame in taken:
+            reason = reason_not_to_judge(watched, frame)
+            if reason is None:
+                sound.append((watched, frame))
+            else:
+                watched.unjudged[reason] += 1
+                yield from self._told(frame, self._verdict(frame, (), (reason,)), [])
+        faces = self._faces(sound)
+        seen = [(frame, found) for (_, frame), found in zip(sound, faces, strict=True)]
+        verdicts = self._detector.judge(seen) if seen else []
+        for (watched, frame), said in zip(sound, verdicts, strict=True):
+            watched.analysed += 1
+            self._analysed += 1
+            decided, alerts = watched.decision.judged(self._verdict(frame, said, ()))
+            yield from self._told(frame, decided, alerts)
+
+    def _faces(self, sound: Sequence[tuple[Watched, Frame]]) -> list[list[Face]]:
+        """The faces of each frame: searched in all frames that are due, in one batch, and followed in the others."""
+        due = [watched.tracker.due(frame) for watched, frame in sound]
+        sought = [frame for (_, frame), is_due in zip(sound, due, strict=True) if is_due]
+        found = iter(self._detector.find_faces(sought, self._settings.detect_side) if sought else [])
+        return [
+            watched.tracker.detected(next(found), frame) if is_due else watched.tracker.between(frame)
+            for (watched, frame), is_due in zip(sound, due, strict=True)
+        ]
+
+    def _verdict(self, frame: Frame, faces: tuple[FaceVerdict, ...], reasons: tuple[Reason, ...]) -> FrameVerdict:
+        latency_ms = (time.monotonic() - frame.arrived_s) * 1000
+        seen_at = utc_text(frame.seen_at)
+        return FrameVerdict(frame.source, frame.index, frame.pts_s, seen_at, latency_ms, faces, self.run, reasons)
+
+    def _told(self, frame: Frame, verdict: FrameVerdict, alerts: Sequence[Alert]) -> Iterator[FrameVerdict | Alert]:
+        if self._on_frame is not None:
+            self._on_frame(frame, verdict)
+        yield verdict
+        yield from alerts
+
+    def _ended(self) -> Iterator[Alert | Status]:
+        """The last lines of sources that are over and whose frames are all judged."""
+        over = [watched for watched in self._watched.values() if watched.ending and not len(watched.frames)]
+        for watched in over:
+            del self._watched[watched.source.name]
+            watched.reader.close()
+            yield from self._last_lines(watched, watched.ending)
+
+    def _stopped(self, reason: str) -> Iterator[Alert | Status]:
+        """The last lines of all sources, which are left as they are."""
+        for watched in self._watched.values():
+            watched.reader.stop()
+        for watched in self._watched.values():
+            yield from self._last_lines(watched, watched.ending or Status(watched.source.name, "ended", reason))
+
+    def _last_lines(self, watched: Watched, ending: Status | None) -> Iterator[Alert | Status]:
+        yield from watched.decision.end()
+        if ending is not None:
+            yield watched.status(ending.state, ending.reason, self.run)
+
+
+class Stillness:
+    """Tells when a live picture stands still: a camera or server that repeats its last frame for ever.
+
+    `after_s` is how long it may do so, in seconds; infinity for a source that may stand still, such as a file.
+    """
+
+    def __init__(self, after_s: float) -> None:
+        self._after_s = after_s
+        self._luma: np.ndarray | None = None
+        self._since_s = 0.0
+
+    def is_frozen(self, frame: Frame) -> bool:
+        """Whether the picture has not changed in a single pixel for `after_s` seconds of arrival time."""
+        if math.isinf(self._after_s):
+            return False
+        luma, before = frame.planes[0], self._luma
+        self._luma = luma
+        if before is None or not same(before, luma):
+            self._since_s = frame.arrived_s
+        return frame.arrived_s - self._since_s > self._after_s
+
+
+def same(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether two pictures are equal; a few rows tell apart most that aren't."""
+    if before.shape != after.shape:
+        return False
+    return np.array_equal(before[::SPARSE_ROWS], after[::SPARSE_ROWS]) and np.array_equal(before, after)
+
+
+def reason_not_to_judge(watched: Watched, frame: Frame) -> Literal["corrupt", "frozen"] | None:
+    """Why nothing can be said of a frame as a whole; None if something can."""
+    is_frozen = watched.stillness.is_frozen(frame)
+    if frame.is_corrupt:
+        return "corrupt"
+    return "frozen" if is_frozen else None
+
+
+def utc_text(moment: datetime) -> str:
+    """A time of day as every line writes it: 2026-11-22T13:00:00.123Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

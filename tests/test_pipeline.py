@@ -1,0 +1,256 @@
+"""The whole way of a frame, with a detector whose words are known beforehand."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from stream_detect.config import Feed, WatchSettings
+from stream_detect.decode.frame import Frame
+from stream_detect.errors import SourceNotFound, UsageError
+from stream_detect.pipeline import Stillness, same, unique, utc_text, watch
+from stream_detect.sources import open_source
+from stream_detect.types import Alert, FrameVerdict, Status
+from tests import clips
+from tests.doubles import ScriptedDetector
+
+
+@pytest.fixture(autouse=True)
+def no_thread_stays():
+    yield
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("reader")] == []
+
+
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory):
+    """Twelve seconds at 10 fps."""
+    return clips.write_clip(tmp_path_factory.mktemp("clips") / "long.mp4", clips.scenery(120), fps=10)
+
+
+def kinds(lines, kind):
+    return [line for line in lines if isinstance(line, kind)]
+
+
+def test_every_frame_of_a_file_is_judged_in_order(face_clip):
+    lines = list(watch(str(face_clip), ScriptedDetector()))
+    frames = kinds(lines, FrameVerdict)
+    assert [frame.frame for frame in frames] == list(range(10))
+    assert {frame.source for frame in frames} == {"face.mp4"}
+    assert {len(frame.faces) for frame in frames} == {1}
+    assert {frame.faces[0].track for frame in frames} == {1}
+    assert all(frame.latency_ms >= 0 for frame in frames)
+    last = lines[-1]
+    assert isinstance(last, Status)
+    assert (last.state, last.frames, last.analysed) == ("ended", 10, 10)
+    assert last.dropped == {"stale": 0, "corrupt": 0}
+    assert len({line.run for line in lines}) == 1
+
+
+def test_states_are_told_in_order(face_clip):
+    states = [line.state for line in watch(str(face_clip), ScriptedDetector()) if isinstance(line, Status)]
+    assert states == ["connecting", "live", "ended"]
+
+
+def test_a_change_raises_an_alert_and_the_end_clears_it(long_clip):
+    detector = ScriptedDetector(lambda pts_s: -2.0 if pts_s < 5 else 3.0)
+    lines = list(watch(str(long_clip), detector))
+    alerts = kinds(lines, Alert)
+    assert alerts[0].event == "raised"
+    assert alerts[0].started_s == pytest.approx(5.0, abs=0.2)
+    assert alerts[-1].event == "cleared"
+    assert len({alert.id for alert in alerts}) == 1
+    at = lines.index(alerts[0])
+    assert isinstance(lines[at - 1], FrameVerdict)
+    assert lines[at - 1].faces[0].alert == alerts[0].id
+    assert isinstance(lines[-1], Status)
+
+
+def test_faces_are_searched_in_some_frames_and_followed_in_the_others(long_clip):
+    detector = ScriptedDetector()
+    list(watch(str(long_clip), detector, detect_every=4, max_frames=40))
+    assert 10 <= len(detector.searches) <= 20
+    assert len(detector.batches) == 40
+
+
+def test_frames_of_all_feeds_are_judged_in_one_batch(face_clip, long_clip):
+    detector = ScriptedDetector()
+    lines = list(watch([Feed(str(face_clip), "a"), Feed(str(long_clip), "b")], detector, max_frames=60))
+    assert ["a", "b"] in detector.batches
+    assert {line.source for line in kinds(lines, FrameVerdict)} == {"a", "b"}
+
+
+def test_a_source_that_fails_disturbs_no_other(tmp_path, face_clip):
+    broken = tmp_path / "broken.mp4"
+    broken.write_text("this is no video")
+    lines = list(watch([str(broken), str(face_clip)], ScriptedDetector()))
+    last = {line.source: line for line in lines if isinstance(line, Status)}
+    assert last["broken.mp4"].state == "failed"
+    assert "not a video" in last["broken.mp4"].reason
+    assert (last["face.mp4"].state, last["face.mp4"].analysed) == ("ended", 10)
+
+
+def test_a_missing_file_is_told_like_any_other_failure(tmp_path, face_clip):
+    lines = list(watch([str(tmp_path / "none.mp4"), str(face_clip)], ScriptedDetector()))
+    states = {line.source: line.state for line in lines if isinstance(line, Status)}
+    assert states == {"none.mp4": "failed", "face.mp4": "ended"}
+
+
+def test_a_live_source_skips_to_the_newest_and_counts_what_it_skipped():
+    detector = ScriptedDetector()
+    slow = detector.judge
+
+    def judge(seen):
+        time.sleep(0.15)
+        return slow(seen)
+
+    detector.judge = judge
+    lines = list(watch("synthetic", detector, duration_s=2.0))
+    last = lines[-1]
+    frames = kinds(lines, FrameVerdict)
+    assert last.state == "ended"
+    assert last.dropped["stale"] > 10
+    assert last.frames == last.analysed + sum(last.dropped.values())
+    assert last.analysed == len(frames)
+    assert max(frame.latency_ms for frame in frames) < 1000
+
+
+def test_the_duration_ends_a_live_source():
+    started_s = time.monotonic()
+    lines = list(watch("synthetic", ScriptedDetector(), duration_s=1.0))
+    assert time.monotonic() - started_s < 5
+    assert lines[-1].reason == "stopped after 1 s"
+
+
+def test_the_number_of_frames_ends_a_run(long_clip):
+    lines = list(watch(str(long_clip), ScriptedDetector(), max_frames=7))
+    assert len(kinds(lines, FrameVerdict)) == 7
+    assert lines[-1].analysed == 7
+    assert lines[-1].frames == 7 + lines[-1].dropped["unseen"]
+
+
+def test_stop_ends_a_run_with_its_last_lines():
+    stop, lines = threading.Event(), []
+    for line in watch("synthetic", ScriptedDetector(lambda pts_s: 3.0), stop=stop):
+        lines.append(line)
+        if isinstance(line, Alert):
+            stop.set()
+    assert [alert.event for alert in kinds(lines, Alert)][-1] == "cleared"
+    assert (lines[-1].state, lines[-1].reason) == ("ended", "stopped")
+
+
+def test_closing_the_iterator_closes_the_sources():
+    lines = watch("synthetic", ScriptedDetector())
+    next(lines)
+    lines.close()
+    lines.close()
+
+
+def test_a_fault_of_the_detector_comes_out_and_closes_the_sources(face_clip):
+    with pytest.raises(ZeroDivisionError):
+        list(watch([str(face_clip), "synthetic"], ScriptedDetector(fails=True)))
+
+
+def test_a_fault_of_the_caller_closes_the_sources():
+    def fail(frame, verdict):
+        raise RuntimeError("no room on disk")
+
+    with pytest.raises(RuntimeError, match="no room"):
+        list(watch("synthetic", ScriptedDetector(), on_frame=fail))
+
+
+def test_on_frame_sees_each_frame_with_its_verdict(face_clip):
+    seen = []
+    list(watch(str(face_clip), ScriptedDetector(), on_frame=lambda frame, said: seen.append((frame.index, said.frame))))
+    assert seen == [(index, index) for index in range(10)]
+
+
+def test_a_picture_that_stands_still_is_frozen_and_not_judged():
+    still = "color=c=gray:size=160x120:rate=30,format=yuv420p,realtime"
+    from stream_detect.sources import SourceOptions
+
+    source = open_source(still, name="still", options=SourceOptions(input_format="lavfi"))
+    lines = list(watch(source, ScriptedDetector(), frozen_after_s=0.5, duration_s=1.5))
+    frozen = [frame for frame in kinds(lines, FrameVerdict) if frame.reasons == ("frozen",)]
+    assert frozen
+    assert all(frame.faces == () for frame in frozen)
+    assert lines[-1].dropped["frozen"] == len(frozen)
+
+
+def test_a_file_may_stand_still(tmp_path):
+    path = clips.write_clip(tmp_path / "still.mp4", [clips.scenery(1)[0]] * 50)
+    lines = list(watch(str(path), ScriptedDetector(), frozen_after_s=0.01))
+    assert lines[-1].analysed == 50
+
+
+def test_a_corrupt_frame_is_told_and_not_judged(face_clip, monkeypatch):
+    from dataclasses import replace
+
+    from stream_detect.sources.feed import Feed as Connection
+
+    frames = Connection.frames
+    damaged = lambda feed: (replace(frame, is_corrupt=frame.index == 3) for frame in frames(feed))  # noqa: E731
+    monkeypatch.setattr(Connection, "frames", damaged)
+    lines = list(watch(str(face_clip), ScriptedDetector()))
+    assert [frame.frame for frame in kinds(lines, FrameVerdict) if frame.reasons == ("corrupt",)] == [3]
+    assert (lines[-1].analysed, lines[-1].dropped["corrupt"]) == (9, 1)
+
+
+def test_stillness_needs_every_pixel_and_the_whole_time():
+    stillness = Stillness(1.0)
+    grey = np.full((64, 64), 100, np.uint8)
+    moved = grey.copy()
+    moved[33, 7] = 101
+    shown = [(0.0, grey), (0.9, grey), (1.1, grey), (1.2, moved), (2.0, moved), (2.3, moved)]
+    said = [stillness.is_frozen(Frame((luma,), "gray", arrived_s=at)) for at, luma in shown]
+    assert said == [False, False, True, False, False, True]
+
+
+def test_a_change_of_size_is_a_change():
+    assert not same(np.zeros((4, 4), np.uint8), np.zeros((4, 6), np.uint8))
+
+
+def test_a_live_source_shows_signs_of_life():
+    lines = list(watch("synthetic", ScriptedDetector(), duration_s=1.2, status_every_s=0.3))
+    assert sum(line.state == "live" for line in kinds(lines, Status)) >= 3
+
+
+def test_sources_of_one_name_get_numbers(face_clip):
+    source = open_source(str(face_clip))
+    assert [one.name for one in unique([source, source, source])] == ["face.mp4", "face.mp4#2", "face.mp4#3"]
+
+
+def test_no_source_fails():
+    with pytest.raises(UsageError, match="nothing to watch"):
+        watch([], ScriptedDetector())
+
+
+def test_an_unknown_setting_fails(face_clip):
+    with pytest.raises(UsageError, match="expected some of every_frame"):
+        watch(str(face_clip), ScriptedDetector(), durations=3)
+
+
+def test_an_address_that_can_not_be_meant_fails_at_once():
+    with pytest.raises(OSError, match="unknown scheme"):
+        watch("gopher://host/x", ScriptedDetector())
+
+
+def test_settings_reach_the_sources(monkeypatch):
+    asked = []
+
+    def remember(url, name, options):
+        asked.append(options)
+        raise SourceNotFound("enough")
+
+    monkeypatch.setattr("stream_detect.pipeline.open_source", remember)
+    settings = WatchSettings(transport="udp", retries=3, every_frame=True)
+    for feed in (Feed("rtsp://a/b"), Feed("rtsp://a/b", transport="tcp", retries=0, every_frame=False)):
+        with pytest.raises(SourceNotFound):
+            watch(feed, ScriptedDetector(), settings=settings)
+    assert [(one.transport, one.retries, one.every_frame) for one in asked] == [("udp", 3, True), ("tcp", 0, False)]
+
+
+def test_times_are_written_in_utc():
+    from datetime import UTC, datetime
+
+    assert utc_text(datetime(2026, 11, 22, 13, 0, 0, 123000, tzinfo=UTC)) == "2026-11-22T13:00:00.123Z"
