@@ -1,0 +1,301 @@
+"""The store of trained weights: safetensors beside one heads.json that says what they are and checks them by hash.
+
+A folder of weights holds `heads.json`, `heads.safetensors` (the experts' linear heads and the fusion, float32) and one
+`<expert>.safetensors` a network (float16, its vectors float32). Nothing is ever unpickled.
+"""
+
+import hashlib
+import importlib.resources
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from importlib.metadata import version
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+
+from stream_detect.errors import OutputError, WeightsError
+from stream_detect.experts.heads import LinearHead
+from stream_detect.fusion.fusion import FusionWeights
+
+FORMAT = "stream-detect weights"
+FORMAT_VERSION = 1
+INDEX = "heads.json"
+HEADS = "heads.safetensors"
+FLOAT16_MAX = 65504.0
+ANOTHER_COPY = "take another copy of the folder, or train again with `stream-detect train`"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NetworkWeights:
+    """What a network is built from: its kind, the fields of its configuration, and its tensors (float32)."""
+
+    kind: str  # a key of stream_detect.experts.networks.NETWORKS
+    config: Mapping[str, Any]
+    tensors: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weights:
+    """All that training brings forth and detection needs."""
+
+    heads: Mapping[str, LinearHead]  # of each expert
+    networks: Mapping[str, NetworkWeights]  # of the experts that are networks
+    fusion: FusionWeights
+    quality_limits: Mapping[str, float] = field(default_factory=dict)  # below or above which nothing is judged
+    thresholds: Mapping[str, float] = field(default_factory=dict)  # of the verdict and of the alert rules
+    data: str = ""  # what they were learned from, and under which licence that is
+    created_by: str = ""  # name and version of the program that wrote them
+    digest: str = ""  # sha256 of heads.json, which holds the hashes of the rest; empty if never written
+
+
+def load_weights(folder: Path | None = None) -> Weights:
+    """The weights in `folder`, or those that came with the package; every file is checked against its hash.
+
+    Raises:
+        WeightsError: if anything is missing, damaged, of another format or of a newer version.
+    """
+    place = importlib.resources.files(__name__) if folder is None else Path(folder)
+    check_folder(place, shipped=folder is None)
+    text = read_bytes(place / INDEX)
+    index = parse_index(place / INDEX, text)
+    try:
+        tensors = {name: read_tensors(place, name, digest) for name, digest in index["files"].items()}
+        return assemble(index, tensors, hashlib.sha256(text).hexdigest())
+    except WeightsError:
+        raise
+    except KeyError as exc:
+        raise WeightsError(f"{place}: expected {exc.args[0]!r} in the weights, found none; {ANOTHER_COPY}") from exc
+    except (AttributeError, TypeError, ValueError) as exc:
+        raise WeightsError(f"{place}: these weights don't fit together: {exc}; {ANOTHER_COPY}") from exc
+
+
+def save_weights(weights: Weights, folder: Path) -> None:
+    """Write the weights to `folder`; heads.json comes last, so that a broken write is never taken for weights.
+
+    Networks are rounded to float16: evaluate what `load_weights` gives back.
+
+    Raises:
+        ValueError: if a tensor is not finite.
+        OutputError: if the folder can't be written.
+    """
+    files = {f"{name}.safetensors": pack_network(network) for name, network in weights.networks.items()}
+    files[HEADS] = pack_heads(weights)
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    files[INDEX] = json.dumps(make_index(weights, digests), indent=2, allow_nan=False).encode() + b"\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            partial = folder / f".{name}.partial"
+            partial.write_bytes(content)
+            os.replace(partial, folder / name)
+    except OSError as exc:
+        raise OutputError(f"{folder}: can't write weights here: {exc.strerror or exc}; name a folder that can") from exc
+
+
+def random_weights(seed: int = 0) -> Weights:
+    """Small untrained weights for tests: they judge nothing, but everything that needs weights runs with them."""
+    import torch
+
+    from stream_detect.experts.attention import AttentionConfig, AttentionNet
+    from stream_detect.experts.color import COLOR_DIM
+    from stream_detect.experts.mesonet import MesoInception4
+    from stream_detect.experts.networks import pack
+    from stream_detect.experts.residual import RESIDUAL_DIM
+    from stream_detect.experts.spectrum import SPECTRUM_DIM
+    from stream_detect.fusion.quality import QUALITY_NAMES
+
+    tiny = AttentionConfig(stem="patches", input_px=64, dim=24, depth=1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        networks = {"mesonet": pack(MesoInception4()), "attention": pack(AttentionNet(tiny))}
+    dims = {
+        "spectrum": SPECTRUM_DIM,
+        "residual": RESIDUAL_DIM,
+        "color": COLOR_DIM,
+        "mesonet": 16,
+        "attention": tiny.dim,
+    }
+    rng = np.random.default_rng(seed)
+    heads = {name: random_head(rng, dim) for name, dim in dims.items()}
+    fusion = even_fusion(tuple(dims), tuple(QUALITY_NAMES))
+    return Weights(heads, networks, fusion, data="untrained random numbers, for tests")
+
+
+def random_head(rng: np.random.Generator, dim: int) -> LinearHead:
+    weight = (rng.standard_normal(dim) / math.sqrt(dim)).astype(np.float32)
+    return LinearHead(np.zeros(dim, np.float32), np.ones(dim, np.float32), weight, np.zeros(1, np.float32))
+
+
+def even_fusion(experts: tuple[str, ...], quality: tuple[str, ...]) -> FusionWeights:
+    """The mean of the experts that spoke, whatever the quality: a start for tests, not a calibrated fusion."""
+    rows = np.arange(1, 2 ** len(experts))
+    members = (rows[:, None] >> np.arange(len(experts)) & 1).astype(np.float32)
+    return FusionWeights(
+        experts=experts,
+        quality=quality,
+        quality_mean=np.zeros(len(quality), np.float32),
+        quality_scale=np.ones(len(quality), np.float32),
+        weights=members / members.sum(axis=1, keepdims=True),
+        modulation=np.zeros((len(rows), len(experts), len(quality)), np.float32),
+        quality_weights=np.zeros((len(rows), len(quality)), np.float32),
+        bias=np.zeros(len(rows), np.float32),
+        limit=np.full(1, 8, np.float32),
+    )
+
+
+def check_folder(place: Traversable, shipped: bool) -> None:
+    if shipped and not (place / INDEX).is_file():
+        raise WeightsError(
+            "no weights came with this installation of stream-detect: install a released package, "
+            "or give a folder of weights with --weights DIR"
+        )
+    if not place.is_dir():
+        raise WeightsError(f"{place}: expected a folder of weights with {INDEX} in it, found none; give its path")
+    if not (place / INDEX).is_file():
+        raise WeightsError(f"{place}: expected {INDEX} in this folder, found none; give a folder of weights")
+
+
+def read_bytes(path: Traversable) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise WeightsError(f"{path}: can't be read: {exc.strerror or exc}; check that it exists and is yours") from exc
+
+
+def parse_index(path: Traversable, text: bytes) -> dict[str, Any]:
+    """heads.json, if it is one of ours and of a version that is known here."""
+    try:
+        index = json.loads(text)
+    except ValueError as exc:
+        raise WeightsError(f"{path}: expected JSON, got something else ({exc}); {ANOTHER_COPY}") from exc
+    if not isinstance(index, dict) or index.get("format") != FORMAT:
+        found = index.get("format") if isinstance(index, dict) else type(index).__name__
+        raise WeightsError(f"{path}: expected the format {FORMAT!r}, got {found!r}; give a folder of our weights")
+    number = index.get("version")
+    if not isinstance(number, int) or number < 1:
+        raise WeightsError(f"{path}: expected a version from 1 to {FORMAT_VERSION}, got {number!r}; {ANOTHER_COPY}")
+    if number > FORMAT_VERSION:
+        raise WeightsError(
+            f"{path}: expected a version up to {FORMAT_VERSION}, got {number}, written by {index.get('created_by')}; "
+            "install a newer stream-detect"
+        )
+    if not isinstance(index.get("files"), dict):
+        raise WeightsError(f"{path}: expected the files and their hashes, found none; {ANOTHER_COPY}")
+    return index
+
+
+def read_tensors(place: Traversable, name: str, digest: str) -> dict[str, np.ndarray]:
+    """The tensors of one file as float32, if the file is the one that heads.json means."""
+    path = place / name
+    if Path(name).name != name or not name.endswith(".safetensors"):
+        raise WeightsError(f"{place}: expected files named <expert>.safetensors, got {name!r}; {ANOTHER_COPY}")
+    if not path.is_file():
+        raise WeightsError(f"{path}: expected this file beside {INDEX}, found none; {ANOTHER_COPY}")
+    content = read_bytes(path)
+    found = hashlib.sha256(content).hexdigest()
+    if found != digest:
+        raise WeightsError(
+            f"{path}: expected sha256 {digest}, got {found}; it is damaged or not the one: {ANOTHER_COPY}"
+        )
+    try:
+        tensors = load_safetensors(content)
+    except (SafetensorError, KeyError) as exc:
+        raise WeightsError(f"{path}: expected safetensors, got something else ({exc}); {ANOTHER_COPY}") from exc
+    for key, tensor in tensors.items():
+        if tensor.dtype not in (np.float16, np.float32) or not np.isfinite(tensor).all():
+            raise WeightsError(f"{path}: expected finite float16 or float32 in {key}, got other values; {ANOTHER_COPY}")
+    return {key: tensor.astype(np.float32) for key, tensor in tensors.items()}
+
+
+def assemble(index: Mapping[str, Any], tensors: Mapping[str, Mapping[str, np.ndarray]], digest: str) -> Weights:
+    """The weights from the parsed index and files; what is missing or doesn't fit raises KeyError or ValueError."""
+    given = tensors[HEADS]
+    experts = index["experts"]
+    networks = {
+        name: NetworkWeights(entry["network"]["kind"], entry["network"]["config"], tensors[f"{name}.safetensors"])
+        for name, entry in experts.items()
+        if "network" in entry
+    }
+    heads = {name: LinearHead(*(given[f"{name}.{part}"] for part in head_parts())) for name in experts}
+    for name, head in heads.items():
+        if head.dim != experts[name]["dim"]:
+            raise ValueError(f"expected a head of {experts[name]['dim']} numbers for {name}, got {head.dim}")
+    return Weights(
+        heads=heads,
+        networks=networks,
+        fusion=FusionWeights(
+            experts=tuple(index["fusion"]["experts"]),
+            quality=tuple(index["fusion"]["quality"]),
+            **{part: given[f"fusion.{part}"] for part in fusion_parts()},
+        ),
+        quality_limits=finite_numbers("quality_limits", index["quality_limits"]),
+        thresholds=finite_numbers("thresholds", index["thresholds"]),
+        data=str(index["data"]),
+        created_by=str(index["created_by"]),
+        digest=digest,
+    )
+
+
+def make_index(weights: Weights, digests: Mapping[str, str]) -> dict[str, Any]:
+    """What heads.json says."""
+    experts: dict[str, dict[str, Any]] = {name: {"dim": head.dim} for name, head in weights.heads.items()}
+    for name, network in weights.networks.items():
+        experts[name]["network"] = {"kind": network.kind, "config": dict(network.config)}
+    return {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "created_by": f"stream-detect {version('stream-detect')}",
+        "files": dict(digests),
+        "experts": experts,
+        "fusion": {"experts": list(weights.fusion.experts), "quality": list(weights.fusion.quality)},
+        "quality_limits": finite_numbers("quality_limits", weights.quality_limits),
+        "thresholds": finite_numbers("thresholds", weights.thresholds),
+        "data": weights.data,
+    }
+
+
+def pack_network(network: NetworkWeights) -> bytes:
+    """Matrices and kernels as float16; vectors (biases, statistics of normalization), which are small, as float32."""
+    return pack_tensors({name: half(tensor) for name, tensor in network.tensors.items()})
+
+
+def pack_heads(weights: Weights) -> bytes:
+    tensors = {f"{name}.{part}": getattr(head, part) for name, head in weights.heads.items() for part in head_parts()}
+    tensors |= {f"fusion.{part}": getattr(weights.fusion, part) for part in fusion_parts()}
+    return pack_tensors({name: tensor.astype(np.float32) for name, tensor in tensors.items()})
+
+
+def pack_tensors(tensors: Mapping[str, np.ndarray]) -> bytes:
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise ValueError(f"expected finite numbers in {name}, got NaN or infinity: the training diverged")
+    packed: bytes = save_safetensors({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
+    return packed
+
+
+def half(tensor: np.ndarray) -> np.ndarray:
+    fits = tensor.ndim > 1 and np.abs(tensor).max(initial=0) <= FLOAT16_MAX
+    return tensor.astype(np.float16 if fits else np.float32)
+
+
+def finite_numbers(what: str, given: Mapping[str, Any]) -> dict[str, float]:
+    for name, number in given.items():
+        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+            raise ValueError(f"expected a number for {what} {name}, got {number!r}")
+    return {name: float(number) for name, number in given.items()}
+
+
+def head_parts() -> list[str]:
+    return [part.name for part in fields(LinearHead)]
+
+
+def fusion_parts() -> list[str]:
+    return [part.name for part in fields(FusionWeights) if part.name not in ("experts", "quality")]

@@ -1,0 +1,148 @@
+"""The experts, by name: how each gets its numbers from a face, and the linear head that makes a logit of them.
+
+Another package adds an expert by an entry point of the group "stream_detect.experts": its name, and a function
+`(weights, device, threads) -> Expert`. Its probability is reported beside the others; the fusion, which was fitted
+without it, leaves it out.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import final
+
+import numpy as np
+from jaxtyping import Float32
+
+from stream_detect.errors import UsageError, WeightsError
+from stream_detect.types import FaceCrops
+from stream_detect.weights import Weights
+
+GROUP = "stream_detect.experts"
+
+Extract = Callable[[FaceCrops], np.ndarray]  # -> (faces, dim) float32
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Expert:
+    """One way of looking at a face."""
+
+    name: str
+    extract: Extract
+    head: Callable[[np.ndarray], np.ndarray]  # (faces, dim) -> (faces,) logits, positive for fake
+
+    def logits(self, crops: FaceCrops) -> Float32[np.ndarray, " faces"]:
+        """A logit a face, positive for fake; NaN where this expert can't say."""
+        if not len(crops):
+            return np.zeros(0, np.float32)
+        return self.head(self.extract(crops)).astype(np.float32, copy=False)
+
+
+def spectrum(weights: Weights, device: str, threads: int) -> tuple[Extract, int]:
+    from stream_detect.arrays import run
+    from stream_detect.experts.spectrum import SPECTRUM_DIM, spectrum_features
+
+    return lambda crops: run(spectrum_features, crops.tiles, device), SPECTRUM_DIM
+
+
+def residual(weights: Weights, device: str, threads: int) -> tuple[Extract, int]:
+    from stream_detect.arrays import run
+    from stream_detect.experts.residual import RESIDUAL_DIM, residual_features
+
+    return lambda crops: run(residual_features, crops.tiles, device), RESIDUAL_DIM
+
+
+def color(weights: Weights, device: str, threads: int) -> tuple[Extract, int]:
+    from stream_detect.arrays import run
+    from stream_detect.experts.color import COLOR_DIM, color_features
+
+    return lambda crops: run(color_features, crops.pixels, device), COLOR_DIM
+
+
+def mesonet(weights: Weights, device: str, threads: int) -> tuple[Extract, int]:
+    return network("mesonet", weights, device, threads)
+
+
+def attention(weights: Weights, device: str, threads: int) -> tuple[Extract, int]:
+    return network("attention", weights, device, threads)
+
+
+def network(name: str, weights: Weights, device: str, threads: int) -> tuple[Extract, int]:
+    from stream_detect.experts.engine import make_engine
+
+    if name not in weights.networks:
+        raise WeightsError(f"expected a network for {name} in the weights, found none; take weights that have one")
+    engine = make_engine(weights.networks[name], device, threads)
+    return lambda crops: engine(crops.aligned), engine.dim
+
+
+EXPERTS: dict[str, Callable[[Weights, str, int], tuple[Extract, int]]] = {
+    "spectrum": spectrum,
+    "residual": residual,
+    "color": color,
+    "mesonet": mesonet,
+    "attention": attention,
+}
+
+
+def build_experts(
+    weights: Weights, names: Sequence[str] | None = None, device: str = "cpu", threads: int = 1
+) -> dict[str, Expert]:
+    """The experts asked for, in the order of the table; by default every one of the weights and every plug-in.
+
+    Args:
+        weights: heads and networks.
+        names: such as ["spectrum", "mesonet"].
+        device: "cpu" or "cuda:N", as `resolve_device` gives it.
+        threads: that each network may use on a CPU.
+
+    Raises:
+        UsageError: for a name that no expert has, or a plug-in that doesn't load.
+        WeightsError: if the weights don't fit an expert of this version.
+    """
+    plugins = {point.name: point for point in entry_points(group=GROUP) if point.name not in EXPERTS}
+    asked = [*(name for name in EXPERTS if name in weights.heads), *plugins] if names is None else list(names)
+    unknown = [name for name in asked if name not in EXPERTS and name not in plugins]
+    if unknown or not asked:
+        raise UsageError(
+            f"no expert is called {', '.join(unknown) or 'so'}: name some of {', '.join([*EXPERTS, *plugins])}"
+        )
+    known = {name: built_in(name, weights, device, threads) for name in EXPERTS if name in asked}
+    return known | {name: plugged_in(plugins[name], weights, device, threads) for name in plugins if name in asked}
+
+
+def built_in(name: str, weights: Weights, device: str, threads: int) -> Expert:
+    if name not in weights.heads:
+        raise WeightsError(
+            f"expected a head for {name} in the weights, found only {', '.join(weights.heads)}; "
+            "leave it out with --experts, or take weights that have it"
+        )
+    extract, dim = EXPERTS[name](weights, device, threads)
+    head = weights.heads[name]
+    if head.dim != dim:
+        raise WeightsError(
+            f"{name}: the weights expect {head.dim} numbers a face, this version measures {dim}; "
+            "take weights that were made for this version of stream-detect, or train again"
+        )
+    return Expert(name, extract, head)
+
+
+def plugged_in(point: EntryPoint, weights: Weights, device: str, threads: int) -> Expert:
+    """The expert of another package; whatever its code raises is told under its name."""
+    where = f"the expert {point.name} of {point.dist.name if point.dist else point.value} ({point.value})"
+    try:
+        expert = point.load()(weights, device, threads)
+    except Exception as exc:
+        raise UsageError(
+            f"{where} doesn't load: {exc!r}; repair or uninstall it, or leave it out with --experts"
+        ) from exc
+    if not isinstance(expert, Expert):
+        raise UsageError(f"{where} gives {type(expert).__name__}, expected a stream_detect.experts.table.Expert")
+    return expert
+
+
+def gather_logits(logits: Mapping[str, np.ndarray], experts: Sequence[str]) -> Float32[np.ndarray, "faces experts"]:
+    """The columns that a fusion expects, NaN for the experts that are not there; others are left out."""
+    faces = len(next(iter(logits.values()))) if logits else 0
+    silent = np.full(faces, np.nan, np.float32)
+    return np.stack([logits.get(name, silent) for name in experts], axis=1).astype(np.float32)
