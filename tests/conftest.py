@@ -13,7 +13,8 @@ from tests.requirements import has_gpu, missing
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads starve a busy machine
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
-hook = install_import_hook("stream_detect", "beartype.beartype")  # signatures' shapes and types are checked in tests
+# Signatures' shapes and types are checked in tests; a whole number may stand for a float, as for mypy.
+hook = install_import_hook("stream_detect", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
