@@ -12,7 +12,7 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -27,6 +27,7 @@ CODE = ("engine.py", "networks.py", "mesonet.py", "attention.py")  # what the gr
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Aligned faces in, embeddings out; safe to call from one thread at a time."""
 
@@ -75,6 +76,9 @@ class TorchEngine:
 
         network = build(weights).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = torch.device(device)
+        if self.device.type == "cuda":
+            cudnn: Any = torch.backends.cudnn
+            cudnn.conv.fp32_precision = "ieee"  # not TF32: the same numbers as on a CPU
         self.module: Any = Embedder(network).eval()
         self.dim: int = network.embedding_dim
 
