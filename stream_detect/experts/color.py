@@ -29,7 +29,7 @@ COLOR_NAMES: tuple[str, ...] = (
     *(f"{plane}_mean" for plane in _PLANES),
     *(f"{plane}_log_variance" for plane in _PLANES),
     *(f"{plane}_skewness" for plane in _PLANES),
-    *(f"{plane}_kurtosis" for plane in _PLANES),
+    *(f"{plane}_log_kurtosis" for plane in _PLANES),
     *(f"{a}_{b}_correlation" for a, b in _PAIRS),
     *(f"{plane}_percentile_{percent}" for percent in PERCENTILES for plane in _PLANES[1:]),
     *(f"{plane}_lag_{way}" for way in ("h", "v") for plane in _PLANES),
@@ -49,7 +49,7 @@ def color_features(pixels: UInt8[Any, "faces height width 3"]) -> Float[Any, "fa
     `pixels` was picked on.
 
     - saturated, under_exposed: share of pixels whose largest (smallest) channel reaches the level, in [0, 1].
-    - mean, log_variance, skewness, kurtosis (a Gaussian has 0), correlation: of the planes.
+    - mean, log_variance, skewness, log_kurtosis (a Gaussian has log 3), correlation: of the planes.
     - percentile: of Cb and Cr, less their mean.
     - lag: correlation of a plane with itself one pixel to the right (h) or below (v).
     - difference: variance (less luma's for Cb and Cr) and correlations of the differences to both neighbours.
@@ -98,13 +98,14 @@ def _exposure(xp: Any, rgb: Any) -> Any:
 
 
 def _moments(xp: Any, planes: Any) -> tuple[tuple[Any, Any, Any, Any], Any]:
-    """Mean, log variance, skewness and excess kurtosis of each plane, and the planes without their means."""
+    """Mean, log variance, skewness and log kurtosis of each plane, and the planes without their means."""
     mean = _mean(xp, planes)
     centred = planes - mean[..., None, None]
     square = centred * centred
     variance = _mean(xp, square) + FLOOR
     skewness = _mean(xp, square * centred) / (variance * xp.sqrt(variance))
-    return (mean, xp.log(variance), skewness, _mean(xp, square * square) / (variance * variance) - 3), centred
+    kurtosis = (_mean(xp, square * square) + FLOOR**2) / (variance * variance)
+    return (mean, xp.log(variance), skewness, xp.log(kurtosis)), centred
 
 
 def _pairs(xp: Any, planes: Any) -> Any:

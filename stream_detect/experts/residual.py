@@ -116,29 +116,26 @@ def high_pass(tiles: Float[Any, "... height width"]) -> dict[str, Any]:
 def _tile_statistics(xp: Any, tiles: Any) -> list[Any]:
     """The statistics of `_FACE_NAMES`, in groups of shape (faces, tiles, some)."""
     residuals = high_pass(tiles)
-    clipped = {name: xp.clip(r, -LIMIT * WEIGHTS[name], LIMIT * WEIGHTS[name]) for name, r in residuals.items()}
-    sizes = {name: xp.abs(r) for name, r in clipped.items()}
-    energy = {name: _mean(xp, r * r) for name, r in clipped.items()}
-    signs = xp.clip(residuals["square3"], -4 * STEP, 4 * STEP)
-    correlations = [
-        _lag_v(xp, clipped["first_h"], energy["first_h"]),
-        _lag_h(xp, clipped["first_v"], energy["first_v"]),
-        *(lag(xp, clipped["square3"], energy["square3"]) for lag in (_lag_h, _lag_v)),
-        *(lag(xp, signs, _mean(xp, signs * signs)) for lag in (_lag_h, _lag_v)),
-        *_neighbours(xp, tiles, clipped, energy),
-    ]
-    periods = _phases_and_grids(xp, sizes["first_h"], sizes["first_v"])
-    return [*_shapes(xp, sizes, energy), xp.stack(correlations, axis=-1), *periods]
+    means = [_truncated_means(xp, residual, WEIGHTS[name]) for name, residual in residuals.items()]
+    fine, coarse, square = (xp.stack(kind, axis=-1) for kind in zip(*means, strict=True))
+    mean = coarse + FLOOR
+    shapes = [xp.log(fine + FLOOR), xp.log(mean), xp.log((square + FLOOR**2) / (mean * mean))]
+    correlations = xp.stack([*_lags(xp, residuals), *_neighbours(xp, tiles, residuals)], axis=-1)
+    return [*shapes, correlations, *_phases_and_grids(xp, residuals)]
 
 
-def _shapes(xp: Any, sizes: dict[str, Any], energy: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """Log of the finely and of the coarsely truncated mean, and how peaked the coarse one is, for all filters."""
-    fine = xp.stack(
-        [_mean(xp, xp.clip(r, max=STEP * WEIGHTS[name])) / WEIGHTS[name] for name, r in sizes.items()], axis=-1
-    )
-    coarse = xp.stack([_mean(xp, r) / WEIGHTS[name] for name, r in sizes.items()], axis=-1) + FLOOR
-    square = xp.stack([square / WEIGHTS[name] ** 2 for name, square in energy.items()], axis=-1) + FLOOR**2
-    return xp.log(fine + FLOOR), xp.log(coarse), xp.log(square / (coarse * coarse))
+def _truncated_means(xp: Any, residual: Any, weight: float) -> tuple[Any, Any, Any]:
+    """Mean of the finely, mean and mean square of the coarsely truncated magnitude, in multiples of `weight`."""
+    size = xp.clip(xp.abs(residual), max=LIMIT * weight)
+    fine = _mean(xp, xp.clip(size, max=STEP * weight))
+    return fine / weight, _mean(xp, size) / weight, _mean(xp, size * size) / weight**2
+
+
+def _lags(xp: Any, residuals: dict[str, Any]) -> list[Any]:
+    first_h, first_v = (xp.clip(residuals[name], -LIMIT, LIMIT) for name in ("first_h", "first_v"))
+    coarse, fine = (xp.clip(residuals["square3"], -4 * most, 4 * most) for most in (LIMIT, STEP))
+    pairs = ((first_h, (_lag_v,)), (first_v, (_lag_h,)), (coarse, (_lag_h, _lag_v)), (fine, (_lag_h, _lag_v)))
+    return [lag(xp, clipped, _mean(xp, clipped * clipped)) for clipped, lags in pairs for lag in lags]
 
 
 def _lag_h(xp: Any, residual: Any, energy: Any) -> Any:
@@ -149,17 +146,18 @@ def _lag_v(xp: Any, residual: Any, energy: Any) -> Any:
     return _mean(xp, residual[..., 1:, :] * residual[..., :-1, :]) / (energy + FLOOR**2)
 
 
-def _neighbours(xp: Any, tiles: Any, clipped: dict[str, Any], energy: dict[str, Any]) -> list[Any]:
+def _neighbours(xp: Any, tiles: Any, residuals: dict[str, Any]) -> list[Any]:
     """Correlations of NPR's three differences to the upper left pixel of every 2x2 block."""
-    diagonal = xp.clip(tiles[..., 1:, 1:] - tiles[..., :-1, :-1], -LIMIT, LIMIT)
-    right, below = clipped["first_h"][..., :-1, :], clipped["first_v"][..., :-1]
-    along, down, across = energy["first_h"], energy["first_v"], _mean(xp, diagonal * diagonal)
+    steps = residuals["first_h"][..., :-1, :], residuals["first_v"][..., :-1], tiles[..., 1:, 1:] - tiles[..., :-1, :-1]
+    right, below, diagonal = (xp.clip(step, -LIMIT, LIMIT) for step in steps)
+    along, down, across = (_mean(xp, step * step) for step in (right, below, diagonal))
     pairs = ((right, below, along + down), (right, diagonal, along + across), (below, diagonal, down + across))
     return [2 * _mean(xp, one * other) / (energies + FLOOR**2) for one, other, energies in pairs]
 
 
-def _phases_and_grids(xp: Any, right: Any, below: Any) -> list[Any]:
+def _phases_and_grids(xp: Any, residuals: dict[str, Any]) -> list[Any]:
     """Periods of two, then of the coders' blocks, in the mean magnitude of columns and of rows."""
+    right, below = (xp.clip(xp.abs(residuals[name]), max=LIMIT) for name in ("first_h", "first_v"))
     lines = [xp.mean(size, axis=axis) for size, axis in ((right, -2), (right, -1), (below, -2), (below, -1))]
     phases = [_contrast(xp, line) for line in lines]
     return [xp.stack(phases, axis=-1), _periodicity(xp, lines[0]), _periodicity(xp, lines[3])]
@@ -184,7 +182,7 @@ def period_waves() -> Float32[np.ndarray, "63 waves"]:
     angles = 2 * np.pi * places[:, None] / np.array(PERIODS)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * (places + 1) / TILE_PX)
     waves = np.concatenate([np.cos(angles), np.sin(angles)], axis=1) * window[:, None]
-    return (2 * waves / window.sum()).astype(np.float32)
+    return np.asarray(2 * waves / window.sum(), np.float32)
 
 
 def _spread(xp: Any, per_tile: Any) -> Any:

@@ -154,7 +154,7 @@ def hann_window() -> Float32[np.ndarray, "64 64"]:
     """The separable periodic Hann window, scaled so that its squares sum to one."""
     side = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(TILE_PX) / TILE_PX)
     window = np.outer(side, side)
-    return (window / np.sqrt((window**2).sum())).astype(np.float32)
+    return np.asarray(window / np.sqrt((window**2).sum()), np.float32)
 
 
 @lru_cache(maxsize=1)
@@ -170,7 +170,7 @@ def group_weights() -> Float32[np.ndarray, "bins groups"]:
     bands = [(radius >= low) & (radius < high) for low, high in BANDS]
     masks = np.stack([*rings, *on, *beside, *sectors, *bands], axis=-1).reshape(-1, sum(_GROUPS))
     weights = masks * np.where((x == 0) | (x == TILE_PX // 2), 1.0, 2.0).reshape(-1, 1)  # the half that rfft leaves out
-    return (weights / weights.sum(axis=0)).astype(np.float32)
+    return np.asarray(weights / weights.sum(axis=0), np.float32)
 
 
 def _frequencies() -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,121 @@
+"""Whether a face can be judged at all: size, sharpness, compression and light, measured on its native pixels.
+
+The measures go to fusion as they are; against `QualityLimits` they also become a score and the reasons for an
+"inconclusive". Plain NumPy: the crops lie on the host, and all measures together take a fraction of a millisecond.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from jaxtyping import Float32
+
+from stream_detect.errors import ConfigError
+from stream_detect.types import FaceCrops, Reason
+
+STEP = 1 / 255  # one gray level
+GRID_PX = 8  # side of the blocks that JPEG and most of H.264 code in
+USED_TILES = (0, 2, 5, 7, 8, 10, 13, 15)  # every second tile of the 4 x 4 grid inside the face, like a checkerboard
+QUALITY_NAMES = (
+    "log2_face_px",  # log2 of the geometric mean of the box's sides, in native pixels
+    "sharpness",  # log2 of mean |second| over mean |first difference|: 0.8 white noise, -1 and below a blurred face
+    "blockiness",  # log2 of mean |first difference| on the strongest of the 8 grid phases over the median one
+    "flatness",  # share of second differences below half a gray level, in [0, 1]
+    "exposure",  # mean luma in [0, 1]
+    "contrast",  # standard deviation of luma, in [0, 0.5]
+    "around_share",  # share of the surrounding tiles' area that lies outside the face, in [0, 1]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class QualityLimits:
+    """Where a judgement stops holding: beyond a limit the face is inconclusive, at `clear_…` nothing is lost."""
+
+    min_face_px: float = 48.0  # below: small_face
+    clear_face_px: float = 96.0
+    min_sharpness: float = -1.6  # below: blurred
+    clear_sharpness: float = -0.8
+    max_flatness: float = 0.9  # above: over_compressed
+    clear_flatness: float = 0.6
+    max_blockiness: float = 2.0  # above: over_compressed
+    clear_blockiness: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not all(np.isfinite(getattr(self, field.name)) for field in fields(self)):
+            raise ConfigError(f"quality limits must be finite numbers, got {self}")
+        if not 0 < self.min_face_px < self.clear_face_px:
+            raise ConfigError(f"expected 0 < min_face_px < clear_face_px, got {self.min_face_px}, {self.clear_face_px}")
+        for less, more in (
+            ("min_sharpness", "clear_sharpness"),
+            ("clear_flatness", "max_flatness"),
+            ("clear_blockiness", "max_blockiness"),
+        ):
+            if getattr(self, less) >= getattr(self, more):
+                raise ConfigError(f"expected {less} < {more}, got {getattr(self, less)}, {getattr(self, more)}")
+
+
+def measure_quality(crops: FaceCrops) -> Float32[np.ndarray, "faces measures"]:
+    """The measures of `QUALITY_NAMES`, in their order, for each face; always finite."""
+    luma = crops.tiles[:, USED_TILES]
+    right, below = np.diff(luma, axis=-1), np.diff(luma, axis=-2)
+    bend = np.abs(np.diff(right[..., ::2, :], axis=-1))
+    columns, rows = np.abs(right).mean(axis=-2), np.abs(below).mean(axis=-1)  # (faces, tiles, 63)
+    bend_below = np.abs(below[..., 1::2, :] - below[..., :-1:2, :])
+    first, second = _mean(columns) + _mean(rows), bend.mean(axis=(1, 2, 3)) + bend_below.mean(axis=(1, 2, 3))
+    level = luma.mean(axis=(1, 2, 3))
+    measures = [
+        np.log2(np.maximum(crops.face_px, 1.0)),
+        np.log2((second + 0.1 * STEP) / (first + 0.1 * STEP)),
+        (_blockiness(columns) + _blockiness(rows)) / 2,
+        (bend < STEP / 2).mean(axis=(1, 2, 3)),
+        level,
+        np.sqrt(np.maximum(np.einsum("ftyx,ftyx->f", luma, luma) / luma[0].size - level**2, 0.0)),
+        crops.around_share,
+    ]
+    return np.asarray(np.stack(measures, axis=1), np.float32)
+
+
+def quality_score(
+    measures: Float32[np.ndarray, "faces measures"], limits: QualityLimits | None = None
+) -> Float32[np.ndarray, " faces"]:
+    """How well each face can be judged, in [0, 1]: its worst measure's share of the way from a limit to "clear".
+
+    Below 0.5 exactly where `quality_reasons` gives a reason; 1 where every measure is clear.
+    """
+    shares = _margins(measures, limits or QualityLimits())
+    return np.clip(0.5 + 0.5 * shares.min(axis=1), 0.0, 1.0).astype(np.float32)
+
+
+def quality_reasons(
+    measures: Float32[np.ndarray, "faces measures"], limits: QualityLimits | None = None
+) -> list[tuple[Reason, ...]]:
+    """Why each face can't be judged: some of "small_face", "blurred", "over_compressed", or nothing."""
+    reasons: tuple[Reason, ...] = ("small_face", "blurred", "over_compressed")
+    margins = _margins(measures, limits or QualityLimits())
+    return [tuple(reason for reason, margin in zip(reasons, row, strict=True) if margin < 0) for row in margins]
+
+
+def _margins(measures: np.ndarray, limits: QualityLimits) -> Float32[np.ndarray, "faces 3"]:
+    """Size, sharpness and compression: 0 at the limit, 1 where nothing is lost, negative beyond the limit."""
+    size, sharpness, blockiness, flatness = (measures[:, k].astype(np.float64) for k in range(4))
+    least_size, clear_size = np.log2(limits.min_face_px), np.log2(limits.clear_face_px)
+    grid = (limits.max_blockiness - blockiness) / (limits.max_blockiness - limits.clear_blockiness)
+    flat = (limits.max_flatness - flatness) / (limits.max_flatness - limits.clear_flatness)
+    margins = [
+        (size - least_size) / (clear_size - least_size),
+        (sharpness - limits.min_sharpness) / (limits.clear_sharpness - limits.min_sharpness),
+        np.minimum(grid, flat),
+    ]
+    return np.stack(margins, axis=1)
+
+
+def _mean(lines: np.ndarray) -> np.ndarray:
+    mean: np.ndarray = lines.mean(axis=(1, 2))
+    return mean
+
+
+def _blockiness(lines: np.ndarray) -> np.ndarray:
+    """How far the strongest of eight phases stands above the median one, wherever a tile's grid begins."""
+    faces, tiles = lines.shape[:2]
+    phases = lines[..., : GRID_PX * 7].reshape(faces, tiles, 7, GRID_PX).mean(axis=2) + 0.1 * STEP
+    excess: np.ndarray = np.log2(phases.max(axis=-1) / np.median(phases, axis=-1)).mean(axis=1)
+    return excess
