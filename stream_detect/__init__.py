@@ -1,1 +1,86 @@
-"""Real-time, local, calibrated deepfake detection."""
+"""Real-time, local, calibrated deepfake detection.
+
+    from stream_detect import Detector, watch
+
+    detector = Detector(device="auto")
+    for line in watch("rtsp://...", detector):  # FrameVerdict | Alert | Status
+        print(line.to_json())
+    detector.score("clip.mp4")  # Score
+    detector.frame(rgb)  # FrameVerdict of one (height, width, 3) uint8 picture
+
+Names are imported when they are first used, so that importing the package costs nothing.
+"""
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported: its idle threads would spin otherwise
+
+if TYPE_CHECKING:
+    from stream_detect.config import DecisionSettings, Feed, WatchSettings
+    from stream_detect.detector import Detector
+    from stream_detect.errors import (
+        ConfigError,
+        OutputError,
+        SourceDenied,
+        SourceError,
+        SourceNotFound,
+        SourceRefused,
+        SourceTimeout,
+        SourceUnsupported,
+        StreamDetectError,
+        UsageError,
+        WeightsError,
+    )
+    from stream_detect.pipeline import watch
+    from stream_detect.sources import SourceOptions, open_source
+    from stream_detect.types import Alert, Face, FaceVerdict, FrameVerdict, Score, Status
+
+__all__ = [
+    "Alert",
+    "ConfigError",
+    "DecisionSettings",
+    "Detector",
+    "Face",
+    "FaceVerdict",
+    "Feed",
+    "FrameVerdict",
+    "OutputError",
+    "Score",
+    "SourceDenied",
+    "SourceError",
+    "SourceNotFound",
+    "SourceOptions",
+    "SourceRefused",
+    "SourceTimeout",
+    "SourceUnsupported",
+    "Status",
+    "StreamDetectError",
+    "UsageError",
+    "WatchSettings",
+    "WeightsError",
+    "open_source",
+    "watch",
+]
+
+MODULES = {
+    "stream_detect.config": ("DecisionSettings", "Feed", "WatchSettings"),
+    "stream_detect.detector": ("Detector",),
+    "stream_detect.pipeline": ("watch",),
+    "stream_detect.sources": ("SourceOptions", "open_source"),
+    "stream_detect.types": ("Alert", "Face", "FaceVerdict", "FrameVerdict", "Score", "Status"),
+}
+MODULE_OF = {name: module for module, names in MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(MODULE_OF.get(name, "stream_detect.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -78,7 +78,7 @@ def watch(
         disturbs no other. Closing the iterator closes every source.
 
     Raises:
-        SourceError: at once, if an address can't be meant or a file isn't there.
+        SourceError: at once, if nothing can ever be reached under an address.
         UsageError: at once, for a setting that does not exist.
     """
     settings = changed(settings or WatchSettings(), changes)

@@ -1,0 +1,116 @@
+"""`stream-detect score`: one line a file."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stream_detect.errors import SourceError, SourceNotFound
+
+if TYPE_CHECKING:
+    from stream_detect.types import Score
+
+EXAMPLE = (
+    "Examples: stream-detect score clip.mp4\n\nstream-detect score photos/ --jsonl scores.jsonl\n\n"
+    "stream-detect score *.jpg --jsonl - | jq 'select(.verdict==\"fake\").path'"
+)
+COULD_NOT_READ = 3
+
+
+def score(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Pictures, videos, and folders of them (all levels).")
+    ],
+    jsonl: Annotated[
+        str | None,
+        typer.Option(metavar="PATH|-", help="Write JSON lines to a file or to stdout (-). Default: stdout, in words on a terminal."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda[:N].")] = "auto",
+    experts: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Use these experts only, such as spectrum,mesonet.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(metavar="DIR", help="Weights other than the shipped ones.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each network.")] = 1,
+) -> None:
+    """Score pictures and videos: one line a file, forged or not, and why nothing could be said.
+
+    Of a video every frame is decoded and about eight a second are judged.
+    """
+    from stream_detect.cli.watch import make_detector
+
+    files, failures = listed(paths)
+    with ExitStack() as stack:
+        tell = teller(stack, jsonl)
+        detector = make_detector(device, weights, experts, threads)
+        for path in with_progress(files):
+            try:
+                tell(detector.score(path, on_warning=warn(path)))
+            except SourceError as error:
+                failures.append(str(error))
+    raise typer.Exit(told_failures(failures, len(files)))
+
+
+def listed(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """The files to score, in order, each once, and what is wrong with paths that lead to none."""
+    from stream_detect.training.manifest import IMAGES, VIDEOS
+
+    files: list[Path] = []
+    failures: list[str] = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in IMAGES | VIDEOS and one.is_file())
+        files += inside
+        if not inside:
+            failures.append(str(SourceNotFound(f"{path}: no picture and no video in this folder")))
+    return list(dict.fromkeys(files)), failures
+
+
+def teller(stack: ExitStack, jsonl: str | None) -> "Callable[[Score], None]":
+    """How a score is told: as a JSON line, for a program, or in words, for a person at a terminal."""
+    from stream_detect.alerts import JsonlSink
+
+    if jsonl is None and sys.stdout.isatty():
+        return tell_in_words
+    sink = stack.enter_context(JsonlSink(jsonl or "-"))
+    return sink.take
+
+
+def tell_in_words(score: "Score") -> None:
+    from rich.console import Console
+
+    from stream_detect.alerts.console import in_words
+
+    Console(highlight=False, soft_wrap=True).print(in_words(score))
+
+
+def warn(path: Path) -> Callable[[str], None]:
+    from stream_detect.cli.app import say
+
+    return lambda words: say(f"{path}: {words}; scored what could be read")
+
+
+def with_progress(files: Sequence[Path]) -> Iterator[Path]:
+    """The files, with a progress bar where somebody watches and there are several."""
+    if len(files) < 2 or not sys.stderr.isatty():
+        yield from files
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(files, "scoring", console=Console(stderr=True), transient=True)
+
+
+def told_failures(failures: Sequence[str], files: int) -> int:
+    """Say what could not be read, one line each; the exit code."""
+    from stream_detect.cli.app import say
+
+    for words in failures:
+        say(words)
+    if failures and files > 1:
+        say(f"{len(failures)} of {max(files, len(failures))} could not be scored, see above; the others are done")
+    return COULD_NOT_READ if failures else 0

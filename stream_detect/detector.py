@@ -1,0 +1,233 @@
+"""The detector: weights, face finder and experts behind one object that judges faces of any number of feeds at once."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads starve a busy machine
+
+from stream_detect.config import DecisionSettings, VerdictLimits
+from stream_detect.decode.frame import Frame
+from stream_detect.device import resolve_device
+from stream_detect.errors import StreamDetectError, WeightsError
+from stream_detect.experts.table import Expert, build_experts, gather_logits
+from stream_detect.faces import concatenate, cut_faces, find_faces, load_detector
+from stream_detect.faces.tracker import Tracker
+from stream_detect.fusion.fusion import fuse
+from stream_detect.fusion.quality import QUALITY_NAMES, QualityLimits, measure_quality, quality_reasons, quality_score
+from stream_detect.scoring import Seen, score_image, score_video, word
+from stream_detect.sources import kind_of, open_source, read_frames, read_picture
+from stream_detect.temporal import probability_of
+from stream_detect.types import Face, FaceCrops, FaceVerdict, FrameVerdict, Reason, Score
+from stream_detect.weights import Weights, load_weights
+
+SCORED_HZ = 8.0  # of a clip, so many frames a second are analysed at least
+BATCH = 8  # analysed frames that go through together
+PICTURE_SIDE = 1280  # faces of a still picture are sought on a copy whose longer side is at most this
+
+
+class Detector:
+    """Judges faces. Make one and share it: it holds the weights, and all feeds go through it together.
+
+    Args:
+        device: "auto" (a GPU where one can be used), "cpu", "cuda" or "cuda:N".
+        weights: a folder of weights, or `Weights`; by default those that came with the package.
+        experts: names of the experts to use; all of them by default.
+        threads: CPU threads of each network.
+
+    Raises:
+        WeightsError: if weights are missing, damaged or of another kind.
+        UsageError: for an expert or a device that there isn't.
+    """
+
+    def __init__(
+        self,
+        device: str = "auto",
+        weights: Path | str | Weights | None = None,
+        experts: Sequence[str] | None = None,
+        threads: int = 1,
+    ) -> None:
+        limit_torch_threads(threads)
+        self.device = resolve_device(device)
+        given = weights if isinstance(weights, Weights) else load_weights(None if weights is None else Path(weights))
+        self.weights = given
+        self.experts: dict[str, Expert] = build_experts(given, experts, self.device, threads)
+        self.limits: VerdictLimits = settings_from(VerdictLimits(), given.thresholds)
+        self.quality_limits: QualityLimits = settings_from(QualityLimits(), given.quality_limits)
+        self._decision: DecisionSettings = settings_from(DecisionSettings(), given.thresholds)
+        self._quality_columns = columns_of(given.fusion.quality)
+        self._finder = load_detector(self.device, threads=threads)
+
+    @property
+    def decision(self) -> DecisionSettings:
+        """When alerts are raised, as these weights suggest."""
+        return self._decision
+
+    def find_faces(self, frames: Sequence[Frame], max_side: int = 640) -> list[list[Face]]:
+        """The faces of each frame, sought on copies whose longer side is at most `max_side` pixels."""
+        return find_faces(frames, self._finder, max_side)
+
+    def judge(self, seen: Sequence[tuple[Frame, Sequence[Face]]]) -> list[tuple[FaceVerdict, ...]]:
+        """What is said of each face of each frame; all faces go through every expert in one batch."""
+        crops = concatenate([cut_faces(frame, faces) for frame, faces in seen])
+        faces = [face for _, found in seen for face in found]
+        verdicts = iter(self._verdicts(crops, faces))
+        return [tuple(next(verdicts) for _ in found) for _, found in seen]
+
+    def frame(self, rgb: np.ndarray) -> FrameVerdict:
+        """What is said of one picture, (height, width, 3) uint8 RGB.
+
+        Raises:
+            ValueError: if it is no such array.
+        """
+        frame = Frame.from_rgb(rgb)
+        (faces,) = self._judged_pictures([frame])
+        latency_ms = (time.monotonic() - frame.arrived_s) * 1000
+        seen_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return FrameVerdict("", 0, 0.0, seen_at, latency_ms, faces, reasons=() if faces else ("no_face",))
+
+    def score(self, path: Path | str, *, on_warning: Callable[[str], None] | None = None) -> Score:
+        """What is said of a picture or a clip as a whole.
+
+        Every frame of a clip is decoded, and about eight a second, evenly spread, are analysed. The score is the
+        trimmed mean log likelihood ratio of the most suspicious face that is seen in a good part of the clip.
+
+        Args:
+            path: of a file.
+            on_warning: hears of a clip that could be read in part only.
+
+        Raises:
+            SourceError: if the file is neither a picture nor a video that can be read.
+        """
+        if kind_of(path) == "image":
+            (faces,) = self._judged_pictures([read_picture(path)])
+            return score_image(str(path), faces, self.limits)
+        return self._score_video(Path(path), on_warning)
+
+    def _judged_pictures(self, frames: Sequence[Frame]) -> list[tuple[FaceVerdict, ...]]:
+        return self.judge(list(zip(frames, self.find_faces(frames, PICTURE_SIDE), strict=True)))
+
+    def _score_video(self, path: Path, on_warning: Callable[[str], None] | None) -> Score:
+        counted, tracker, seen = Counted(), Tracker(), []
+        frames = read_frames(open_source(str(path)), on_warning=on_warning)
+        for some in in_batches(counted.evenly(frames), BATCH):
+            found = zip(self.find_faces(some), some, strict=True)
+            followed = [tracker.detected(faces, frame) for faces, frame in found]
+            judged = self.judge(list(zip(some, followed, strict=True)))
+            seen += [Seen(frame.pts_s, faces) for frame, faces in zip(some, judged, strict=True)]
+        return score_video(str(path), seen, counted.frames, self.limits)
+
+    def _verdicts(self, crops: FaceCrops, faces: Sequence[Face]) -> list[FaceVerdict]:
+        """A verdict a face; only those of which something can be said are shown to the experts."""
+        if not faces:
+            return []
+        measures = measure_quality(crops)
+        reasons = quality_reasons(measures, self.quality_limits)
+        usable = np.flatnonzero([not some for some in reasons])
+        logits = np.full((len(faces), len(self.experts)), np.nan, np.float32)
+        llr = np.full(len(faces), np.nan, np.float32)
+        if len(usable):
+            said = {name: expert.logits(chosen(crops, usable)) for name, expert in self.experts.items()}
+            logits[usable] = np.stack(list(said.values()), axis=1)
+            known = gather_logits(said, self.weights.fusion.experts)
+            llr[usable] = fuse(known, measures[usable][:, self._quality_columns], self.weights.fusion)
+        return [self._verdict(*one) for one in zip(faces, reasons, llr, logits, quality_score(measures), strict=True)]
+
+    def _verdict(
+        self, face: Face, reasons: tuple[Reason, ...], llr: np.float32, logits: np.ndarray, quality: np.float32
+    ) -> FaceVerdict:
+        x1, y1, x2, y2 = (float(side) for side in face.box)
+        said = None if np.isnan(llr) else float(llr)
+        verdict, doubts = word(said, self.limits, [reasons or ("disagreement",)])
+        return FaceVerdict(
+            track=face.track,
+            box=(x1, y1, x2, y2),
+            fake_probability=None if said is None else probability_of(said),
+            llr=said,
+            track_probability=None,
+            verdict=verdict,
+            reasons=reasons or doubts,
+            experts=dict(zip(self.experts, map(probability_or_none, logits), strict=True)),
+            quality=float(quality),
+        )
+
+
+class Counted:
+    """Counts the frames that go by while some of them, spread evenly, are picked."""
+
+    def __init__(self, rate_hz: float = SCORED_HZ) -> None:
+        self.frames = 0
+        self._rate_hz = rate_hz
+
+    def evenly(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """Every so manieth frame: as few as give at least `rate_hz` a second."""
+        due_s, before_s = 0.0, 0.0
+        for frame in frames:
+            self.frames += 1
+            step_s = frame.pts_s - before_s
+            before_s = frame.pts_s
+            if frame.is_corrupt or frame.pts_s + step_s <= due_s:
+                continue
+            due_s = frame.pts_s + 1 / self._rate_hz
+            yield frame
+
+
+def in_batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
+    """Lists of up to `size` frames."""
+    batch: list[Frame] = []
+    for frame in frames:
+        batch.append(frame)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def chosen(crops: FaceCrops, rows: np.ndarray) -> FaceCrops:
+    """The crops of some faces; all of them are given as they are."""
+    if len(rows) == len(crops):
+        return crops
+    return FaceCrops(**{part.name: getattr(crops, part.name)[rows] for part in fields(FaceCrops)})
+
+
+def columns_of(measures: Sequence[str]) -> list[int]:
+    """Where the fusion's quality measures stand among ours.
+
+    Raises:
+        WeightsError: if it wants one that this version doesn't have.
+    """
+    unknown = [name for name in measures if name not in QUALITY_NAMES]
+    if unknown:
+        raise WeightsError(f"the weights use a quality measure {unknown[0]!r} that this version doesn't have")
+    return [QUALITY_NAMES.index(name) for name in measures]
+
+
+def settings_from(settings: Any, given: Mapping[str, float]) -> Any:
+    """The settings with those of their fields that the weights give.
+
+    Raises:
+        WeightsError: if a value is out of range.
+    """
+    names = {field.name for field in fields(settings)}
+    try:
+        return replace(settings, **{name: value for name, value in given.items() if name in names})
+    except (StreamDetectError, ValueError) as error:
+        raise WeightsError(f"the weights hold a limit that can't be meant: {error}") from error
+
+
+def probability_or_none(logit: np.float32) -> float | None:
+    return None if np.isnan(logit) else probability_of(float(logit))
+
+
+def limit_torch_threads(threads: int) -> None:
+    """torch's own pool of threads: as small as asked, so that it leaves the cores to decoding."""
+    import torch
+
+    torch.set_num_threads(max(1, threads))
