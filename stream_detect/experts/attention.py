@@ -86,7 +86,10 @@ class AttentionNet(nn.Module):
 
     def features(self, x: Float[Tensor, "faces 3 256 256"]) -> Float[Tensor, "faces dim"]:
         """The class token after the last block: the embedding of RGB in [0, 1]."""
-        return self.encode(x)[:, 0]
+        tokens = self.tokens(x)
+        for block in self.blocks[:-1]:
+            tokens = block(tokens)
+        return self.norm(class_token_after(self.blocks[-1], tokens))  # type: ignore[no-any-return]
 
     def forward(self, x: Float[Tensor, "faces 3 256 256"]) -> Float[Tensor, " faces"]:
         """A logit a face, positive for fake, of RGB in [0, 1]."""
@@ -159,12 +162,26 @@ def reduce_to(x: Tensor, width: int, side: int) -> Tensor:
 
 def class_attention(block: Any, tokens: Tensor) -> Tensor:
     """The share of each place in the class token's attention, (B, places), whatever attention timm runs itself."""
+    weights, _ = class_query(block, tokens)
+    return weights[:, :, 0, 1:].mean(dim=1)
+
+
+def class_token_after(block: Any, tokens: Tensor) -> Tensor:
+    """`block(tokens)[:, 0]`, (B, dim), without the work for the other tokens, which nobody reads after the last."""
+    weights, values = class_query(block, tokens)
+    mixed = (weights @ values).flatten(1)  # (B, heads * dim of a head)
+    x = tokens[:, 0] + block.drop_path1(block.ls1(block.attn.proj(mixed)))
+    return x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))  # type: ignore[no-any-return]
+
+
+def class_query(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """The class token's attention to all tokens, (B, heads, 1, 1 + places), and their values."""
     attention = block.attn
     batch, count, _ = tokens.shape
     qkv = attention.qkv(block.norm1(tokens)).reshape(batch, count, 3, attention.num_heads, attention.head_dim)
-    query, key, _ = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, 1 + places, dim of a head)
-    scores = query[:, :, :1] @ key.transpose(-2, -1) * attention.scale  # (B, heads, 1, 1 + places)
-    return scores.softmax(dim=-1)[:, :, 0, 1:].mean(dim=1)  # type: ignore[no-any-return]
+    query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, 1 + places, dim of a head)
+    scores = query[:, :, :1] @ key.transpose(-2, -1) * attention.scale
+    return scores.softmax(dim=-1), value
 
 
 def load_pretrained_stem(network: AttentionNet) -> None:

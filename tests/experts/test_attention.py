@@ -13,6 +13,7 @@ from stream_detect.experts.attention import (
     AttentionConfig,
     AttentionNet,
     class_attention,
+    class_token_after,
     load_pretrained_stem,
     read_lite0,
     reduce_to,
@@ -63,6 +64,12 @@ def test_the_attention_map_is_what_the_block_computes() -> None:
     scores = block.attn.qkv(block.norm1(tokens)).reshape(2, 17, 3, 3, 8)
     expected = torch.einsum("bhd,bnhd->bhn", scores[:, 0, 0], scores[:, :, 1]) * 8**-0.5
     torch.testing.assert_close(weights, expected.softmax(dim=-1).mean(dim=1)[:, 1:])
+
+
+@torch.inference_mode()
+def test_the_short_way_to_the_class_token_gives_what_the_block_gives() -> None:
+    network, tokens = net(), torch.randn(2, 17, 24)
+    torch.testing.assert_close(class_token_after(network.blocks[-1], tokens), network.blocks[-1](tokens)[:, 0])
 
 
 @torch.inference_mode()
