@@ -53,21 +53,23 @@ def run(features: Callable[[Array], Array], array: np.ndarray, device: str = "cp
     """`features(array)`, computed where it is fastest: by torch on a CPU, by CuPy on a GPU; NumPy in, NumPy out.
 
     On a CPU the rows are taken a cacheful at a time, which is up to three times faster than all at once; nothing is
-    copied on the way in, except an array that is read-only.
+    copied on the way in, except an array that is read-only or not contiguous.
 
     Args:
         features: an array function, such as `spectrum_features`.
         array: what it takes, one row a face.
         device: as `resolve_device` gives it: "cpu" or "cuda:N".
     """
+    if len(array) == 0:  # torch has no FFT of nothing
+        return run(features, np.zeros((1, *array.shape[1:]), array.dtype), device)[:0]
     return _run_on_cpu(features, array) if device == "cpu" else _run_on_gpu(features, array, device)
 
 
 def _run_on_cpu(features: Callable[[Array], Array], array: np.ndarray) -> np.ndarray:
     import torch
 
-    rows = torch.from_numpy(array if array.flags.writeable else array.copy())
-    at_once = max(1, CACHE_BYTES * len(array) // max(1, array.nbytes))
+    rows = torch.from_numpy(np.require(array, requirements=("C", "W")))
+    at_once = max(1, CACHE_BYTES * len(array) // array.nbytes)
     return np.concatenate([features(part).numpy() for part in torch.split(rows, at_once)])
 
 

@@ -11,9 +11,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int32
 
-from stream_detect.arrays import array_namespace, constant
+from stream_detect.arrays import array_namespace, constant, is_cupy
+from stream_detect.cuda import kernel
 from stream_detect.types import INSIDE_TILES, TILE_PX
 
 FLOOR = 1e-7  # added to every power: a thirteenth of the rounding noise of 8-bit luma, 1 / (12 * 255**2)
@@ -31,6 +32,7 @@ BANDS = (
     (24, 33),
     (33, 46),
 )  # bins [low, high) of the coarse bands
+KERNEL_THREADS = 256  # of a block of kernels/radial_power.cu, which takes one tile
 
 _RING_NAMES = (*(f"ring_{k:02d}" for k in range(1, 33)), *(f"ring_{low}_{high}" for low, high in CORNER_RINGS))
 _PEAK_NAMES = tuple(f"peak_{way}_{k}_64" for k in PEAKS for way in ("h", "v", "d"))
@@ -114,11 +116,27 @@ def radial_power(tiles: Float[Any, "faces tiles height width"]) -> Float[Any, "f
         raise ValueError(f"expected tiles of shape {expected}, got {tuple(tiles.shape)}")
     xp = array_namespace(tiles)
     waves = xp.fft.rfftn(_windowed(xp, tiles), axes=(-2, -1))
-    real, imag = xp.real(waves), xp.imag(waves)
-    power = xp.astype(real * real + imag * imag, xp.float32)
-    bins = xp.reshape(power, (-1, TILE_PX * (TILE_PX // 2 + 1)))
-    groups = xp.matmul(bins, constant(group_weights, tiles))
+    bins = xp.reshape(waves, (-1, TILE_PX * (TILE_PX // 2 + 1)))
+    groups = _group_means_by_kernel(bins) if is_cupy(tiles) else _group_means(xp, bins)
     return xp.reshape(groups, (tiles.shape[0], tiles.shape[1], groups.shape[1]))
+
+
+def _group_means(xp: Any, waves: Any) -> Any:
+    real, imag = xp.real(waves), xp.imag(waves)
+    return xp.matmul(xp.astype(real * real + imag * imag, xp.float32), constant(group_weights, waves))
+
+
+def _group_means_by_kernel(waves: Any) -> Any:
+    """`_group_means` on a GPU, by kernels/radial_power.cu."""
+    import cupy
+
+    waves = cupy.ascontiguousarray(waves, dtype=cupy.complex64)
+    power = cupy.empty((len(waves), sum(_GROUPS)), cupy.float32)
+    lists = tuple(constant(part, waves) for part in (group_starts, group_bins, group_entries))
+    arguments = (waves, *lists, np.int32(power.shape[1]), power)
+    if len(waves):
+        kernel("radial_power")((len(waves),), (KERNEL_THREADS,), arguments)
+    return power
 
 
 def _windowed(xp: Any, tiles: Any) -> Any:
@@ -171,6 +189,26 @@ def group_weights() -> Float32[np.ndarray, "bins groups"]:
     masks = np.stack([*rings, *on, *beside, *sectors, *bands], axis=-1).reshape(-1, sum(_GROUPS))
     weights = masks * np.where((x == 0) | (x == TILE_PX // 2), 1.0, 2.0).reshape(-1, 1)  # the half that rfft leaves out
     return np.asarray(weights / weights.sum(axis=0), np.float32)
+
+
+@lru_cache(maxsize=1)
+def group_starts() -> Int32[np.ndarray, " groups_and_one"]:
+    """Where each group's entries begin in `group_bins` and `group_entries`, and where the last one's end."""
+    counts = np.count_nonzero(group_weights(), axis=0)
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+
+
+@lru_cache(maxsize=1)
+def group_bins() -> Int32[np.ndarray, " entries"]:
+    """The bins of each group, group after group: `group_weights` without its zeros."""
+    return np.nonzero(group_weights().T)[1].astype(np.int32)
+
+
+@lru_cache(maxsize=1)
+def group_entries() -> Float32[np.ndarray, " entries"]:
+    """What each bin of `group_bins` counts."""
+    weights = group_weights().T
+    return np.asarray(weights[weights != 0], np.float32)
 
 
 def _frequencies() -> tuple[np.ndarray, np.ndarray]:

@@ -68,7 +68,7 @@ def measure_quality(crops: FaceCrops) -> Float32[np.ndarray, "faces measures"]:
         (_blockiness(columns) + _blockiness(rows)) / 2,
         (bend < STEP / 2).mean(axis=(1, 2, 3)),
         level,
-        np.sqrt(np.maximum(np.einsum("ftyx,ftyx->f", luma, luma) / luma[0].size - level**2, 0.0)),
+        luma.std(axis=(1, 2, 3)),
         crops.around_share,
     ]
     return np.asarray(np.stack(measures, axis=1), np.float32)
@@ -82,7 +82,7 @@ def quality_score(
     Below 0.5 exactly where `quality_reasons` gives a reason; 1 where every measure is clear.
     """
     shares = _margins(measures, limits or QualityLimits())
-    return np.clip(0.5 + 0.5 * shares.min(axis=1), 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(0.5 + 0.5 * shares.min(axis=1), 0.0, 1.0), np.float32)
 
 
 def quality_reasons(
