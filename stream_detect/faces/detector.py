@@ -17,7 +17,7 @@ from stream_detect.types import Face
 
 SECOND_LOOK_PX = 192  # longer side of the small copy on which a face that fills the frame is sought
 
-Picture = UInt8[np.ndarray, "height width 3"]
+Picture = UInt8[np.ndarray, "_ _ 3"]  # sizes may differ from one to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +147,9 @@ def find_faces(frames: Sequence[Frame], detector: FaceDetector, max_side: int = 
     pictures = [frame.reduced(max_side) for frame in frames]
     found = [faces_in_frame(*seen) for seen in zip(detector(pictures), pictures, frames, strict=True)]
     empty = [index for index, faces in enumerate(found) if not faces]
-    for index, faces in zip(empty, find_filling([frames[i] for i in empty], detector), strict=True):
-        found[index] = faces
+    if empty:
+        for index, faces in zip(empty, find_filling([frames[i] for i in empty], detector), strict=True):
+            found[index] = faces
     return found
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from importlib import metadata
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Float, Float32, Int
 
 from stream_detect.errors import WeightsError
 from stream_detect.types import Face
@@ -94,12 +94,12 @@ def suppress(
     return np.array(kept, np.intp)
 
 
-def iou(a: Float32[np.ndarray, "m 4"], b: Float32[np.ndarray, "n 4"]) -> Float32[np.ndarray, "m n"]:
+def iou(a: Float[np.ndarray, "m 4"], b: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "m n"]:
     """Intersection over union of each xyxy box of `a` with each of `b`; 0 where both are empty."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     shared = np.clip(high - low, 0, None).prod(axis=2)
     area_a, area_b = (np.clip(c[:, 2:] - c[:, :2], 0, None).prod(axis=1) for c in (a, b))
     union = area_a[:, None] + area_b[None] - shared
-    overlap: Float32[np.ndarray, "m n"] = shared / np.maximum(union, np.finfo(np.float32).tiny)
+    overlap: np.ndarray = shared / np.maximum(union, np.finfo(np.float32).tiny)
     return overlap
