@@ -38,7 +38,7 @@ class SourceOptions:
     every_frame: bool | None = None  # wait for whoever reads rather than drop; None: files do, live sources don't
     ring_bytes: int | None = None  # encoded packets kept for evidence; None: 16 MiB for a live source, 0 for a file
     ring_s: float = 60.0  # and no older than that
-    listen: bool = False  # rtsp only: wait for somebody to publish to this address
+    listen: bool = False  # rtsp and rtmp: wait for somebody to publish to this address
     listen_timeout_s: float = 30.0
     rate_hz: int = 30  # frame rate asked of a camera, a screen or the synthetic pattern
     height_width: tuple[int, int] | None = None  # picture size asked of a camera or the synthetic pattern
@@ -134,38 +134,43 @@ def _network(text: str, name: str | None, options: SourceOptions) -> Source:
         has_host = False
     if not has_host or re.search(r"[\s\x00-\x1f]", url):
         raise SourceError(f"{redact(text, text)}: not an address; expected {scheme}://[user:password@]host[:port]/path")
-    if options.listen and scheme != "rtsp":
-        raise SourceError(f"{redact(text, text)}: only rtsp:// can wait for a publisher")
+    if options.listen and scheme not in ("rtsp", "rtmp"):
+        raise SourceError(f"{redact(text, text)}: only rtsp:// and rtmp:// can wait for a publisher")
     asked = _network_options(scheme, options)
     return Source(name or safe_name(text), redact(text, text), "network", url, True, None, asked, options)
 
 
 def _network_options(scheme: str, options: SourceOptions) -> dict[str, str]:
-    timeout_us = str(int(options.read_timeout_s * 1e6))
+    """FFmpeg's options; its own time-out comes after PyAV's and is there for where that isn't asked."""
+    timeout_us = str(int(1e6 * (1.0 + max(options.open_timeout_s, options.read_timeout_s))))
+    listen_s = str(max(1, round(options.listen_timeout_s)))
     probing = {"analyzeduration": str(PROBE_US), "probesize": str(PROBE_BYTES)}
     if scheme.startswith("rtsp"):
         if options.listen:
-            return {**probing, "rtsp_flags": "listen", "listen_timeout": str(max(1, round(options.listen_timeout_s)))}
+            return {**probing, "rtsp_flags": "listen", "listen_timeout": listen_s}
         return {**probing, "rtsp_transport": options.transport, "timeout": timeout_us}
     if scheme.startswith("rtmp"):
-        return {**probing, "rw_timeout": timeout_us}
+        waiting = {"listen": "1", "timeout": listen_s} if options.listen else {}
+        return {**probing, **waiting, "rw_timeout": timeout_us}
     whitelist = {"protocol_whitelist": PROTOCOLS["http"]}
     return {**probing, **whitelist, "timeout": timeout_us, "rw_timeout": timeout_us}
 
 
 def escape_login(url: str) -> str:
-    """The URL with a login that FFmpeg can tell from the host, whatever characters the password has."""
+    """The URL with a login that FFmpeg can tell from the host, whatever characters the password has.
+
+    Where an unescaped / ? or # leaves more than one reading, RTSP and RTMP logins reach to the last @.
+    """
     scheme, _, rest = url.partition("://")
+    scheme = scheme.lower()
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    if "@" in authority:
-        login, _, place = rest[: len(authority)].rpartition("@")
-        place += rest[len(authority) :]
-    elif "@" in rest and not PLAIN_AUTHORITY.fullmatch(authority):
-        login, _, place = rest.rpartition("@")
-    else:
-        return url
+    if "@" not in authority and ("@" not in rest or PLAIN_AUTHORITY.fullmatch(authority)):
+        return f"{scheme}://{rest}"
+    is_standard = "@" in authority and scheme.startswith("http")
+    login, _, place = authority.rpartition("@") if is_standard else rest.rpartition("@")
+    place += rest[len(authority) :] if is_standard else ""
     user, colon, password = login.partition(":")
-    return f"{scheme.lower()}://{_escaped(user)}{colon}{_escaped(password)}@{place}"
+    return f"{scheme}://{_escaped(user)}{colon}{_escaped(password)}@{place}"
 
 
 def _escaped(part: str) -> str:

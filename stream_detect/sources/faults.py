@@ -1,6 +1,7 @@
 """What went wrong with a source, in words that help and hold no secret: FFmpeg's errors end here."""
 
 import errno
+import math
 import os
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ Words = tuple[type[SourceError], str]
 WORDS: dict[type[Exception], Words] = {  # the first that fits; what a person can do follows the semicolon
     av.error.HTTPUnauthorizedError: (
         SourceDenied,
-        "wrong user name or password (401); write user:password@ before the host",
+        "wrong user name or password (401); correct the login in the address",
     ),
     av.error.HTTPForbiddenError: (SourceDenied, "not allowed (403); check the login or the token"),
     av.error.HTTPNotFoundError: (SourceNotFound, "the server has nothing under that path (404); check the path"),
@@ -45,17 +46,17 @@ UNREACHABLE = {
 }
 
 
-def explain(error: BaseException, source: Source, timeout_s: float) -> SourceError:
-    """Our error for one of FFmpeg's, redacted; `timeout_s` is how long was waited at most."""
+def explain(error: BaseException, source: Source, waited_s: float = 0.0, timeout_s: float = math.inf) -> SourceError:
+    """Our error for one of FFmpeg's, redacted; it came after `waited_s` of at most `timeout_s` seconds."""
     if isinstance(error, SourceError):
         return error
-    kind, words = _words(error, source, timeout_s)
+    if isinstance(error, (av.error.TimeoutError, av.error.ExitError)) or waited_s >= timeout_s:
+        return SourceTimeout(f"{source.address}: nothing came for {waited_s:.1f} s")
+    kind, words = _words(error, source)
     return kind(f"{source.address}: {words}")
 
 
-def _words(error: BaseException, source: Source, timeout_s: float) -> Words:
-    if isinstance(error, (av.error.TimeoutError, av.error.ExitError)):
-        return SourceTimeout, f"nothing came for {timeout_s:g} s"
+def _words(error: BaseException, source: Source) -> Words:
     if source.kind == "webcam":
         return _camera_words(error, source)
     if source.kind == "screen":

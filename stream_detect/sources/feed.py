@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import av
 from av.container import InputContainer
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -23,7 +21,7 @@ from stream_detect.errors import SourceDenied, SourceNotFound, SourceTimeout, So
 from stream_detect.sources.address import Source
 from stream_detect.sources.faults import explain
 from stream_detect.sources.pace import Backlog
-from stream_detect.sources.ring import PacketRing, StreamTemplate
+from stream_detect.sources.ring import PacketRing, StreamTemplate, VideoPacket
 
 NOT_VIDEO = {
     "tty",
@@ -40,7 +38,6 @@ NOT_VIDEO = {
 }  # text that FFmpeg draws
 COUNTS_FRAMES = {"mpjpeg"}  # formats whose stamps are a nominal frame count
 IN_BURSTS = {"hls"}  # formats that come a segment at a time
-MARGIN_S = 0.5  # PyAV's own time-out comes after FFmpeg's, which says more
 HOPELESS_PACKETS = 500  # packets in a row that can't be decoded
 CUT_SHORT_S = 0.5  # a file that ends earlier than it says by more than this, and by 2 %, is cut short
 
@@ -70,6 +67,7 @@ class Feed(AbstractContextManager["Feed"]):
         self._first_index = first_index
         self._converter = Converter()
         self._num_broken = 0
+        self._is_described = False
         self._container = _open(source)
         try:
             self._stream = self._choose_stream()
@@ -150,13 +148,12 @@ class Feed(AbstractContextManager["Feed"]):
             _with_address(address, check.width, check.height)
         stream.thread_type = "SLICE" if self.source.is_live else "AUTO"
         stream.codec_context.thread_count = 1 if self.source.is_live else 2
-        if self._ring is not None:
-            self._ring.describe(StreamTemplate.of(stream))
         return stream
 
-    def _packets(self) -> "Iterator[Packet[VideoStream] | None]":
+    def _packets(self) -> Iterator[VideoPacket | None]:
         """Our packets; None for each of another stream, so that those can't hide that ours stay away."""
         came_s = asked_s = time.monotonic()
+        timeout_s = self.source.options.read_timeout_s
         try:
             for packet in self._container.demux():
                 before_s, came_s = came_s, time.monotonic()
@@ -164,15 +161,19 @@ class Feed(AbstractContextManager["Feed"]):
                 yield self._kept(packet) if packet.stream_index == self._stream.index else None
                 asked_s = time.monotonic()
         except av.FFmpegError as error:
-            raise explain(error, self.source, self.source.options.read_timeout_s) from error
+            raise explain(error, self.source, time.monotonic() - asked_s, timeout_s) from error
 
-    def _kept(self, packet: "Packet[Any]") -> "Packet[VideoStream]":
+    def _kept(self, packet: VideoPacket) -> VideoPacket:
         if self._ring is not None and packet.size:
+            if not self._is_described:  # a stream may tell its picture size no earlier than with its first picture
+                template = StreamTemplate.of(self._stream)
+                self._ring.describe(template)
+                self._is_described = template is not None
             at_s = self._clock.seconds(packet.pts, packet.time_base)
             self._ring.append(packet, self._clock.last_s or 0.0 if at_s is None else at_s)
         return packet
 
-    def _decode(self, packet: "Packet[VideoStream]") -> list[VideoFrame]:
+    def _decode(self, packet: VideoPacket) -> list[VideoFrame]:
         self._keep_up(packet)
         try:
             pictures = packet.decode()
@@ -182,7 +183,7 @@ class Feed(AbstractContextManager["Feed"]):
             self._num_broken += 1
             self.drops["corrupt"] += 1
             if self._num_broken - self.num_frames >= HOPELESS_PACKETS:
-                raise explain(error, self.source, self.source.options.read_timeout_s) from error
+                raise explain(error, self.source) from error
             return []
         if self._is_skipping and not pictures:
             self.drops["late"] += 1
@@ -192,7 +193,7 @@ class Feed(AbstractContextManager["Feed"]):
     def _is_skipping(self) -> bool:
         return self._stream.codec_context.skip_frame == "NONKEY"
 
-    def _keep_up(self, packet: "Packet[VideoStream]") -> None:
+    def _keep_up(self, packet: VideoPacket) -> None:
         """Decode key frames only while more has come than can be decoded, so that no frame is shown late."""
         at_s = self._clock.seconds(packet.pts, packet.time_base) if self._may_skip else None
         is_behind = at_s is not None and self._backlog.is_behind(time.monotonic() - at_s)
@@ -230,13 +231,14 @@ def _open(source: Source) -> InputContainer:
     if source.format == "x11grab":
         url = os.environ.get("DISPLAY", "")
     wait_s = options.listen_timeout_s if options.listen else options.open_timeout_s
-    timeout = (wait_s + MARGIN_S, options.read_timeout_s + MARGIN_S) if source.is_live else None
+    timeout = (wait_s, options.read_timeout_s) if source.is_live else None
+    started_s = time.monotonic()
     try:
         return av.open(
             url, "r", source.format, options=dict(source.ffmpeg_options), timeout=timeout, metadata_errors="replace"
         )
     except (av.FFmpegError, ValueError, OSError) as error:
-        raise explain(error, source, wait_s) from error
+        raise explain(error, source, time.monotonic() - started_s, wait_s) from error
 
 
 def check_file(path: Path, address: str) -> None:

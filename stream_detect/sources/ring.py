@@ -6,11 +6,16 @@ from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 from av.packet import Packet
 from av.video.stream import VideoStream
+
+if TYPE_CHECKING:
+    VideoPacket = Packet[Any]
+else:
+    VideoPacket = Packet  # which is generic for type checkers only
 
 RAW = {"rawvideo", "wrapped_avframe"}  # codecs that compress nothing: too large to keep, and nothing to keep
 
@@ -23,8 +28,8 @@ class StreamTemplate:
 
     @classmethod
     def of(cls, stream: VideoStream) -> "StreamTemplate | None":
-        """The template of an open stream; None for raw pictures, which aren't worth keeping."""
-        if stream.codec_context.name in RAW:
+        """The template of an open stream of known picture size; None for raw pictures, which aren't worth keeping."""
+        if stream.codec_context.name in RAW or not stream.codec_context.width:
             return None
         kept = io.BytesIO()
         with av.open(kept, "w", format="nut") as output:
@@ -67,7 +72,7 @@ class PacketRing:
         """Packets appended from now on are of this stream; None: they aren't worth keeping."""
         self._template = template
 
-    def append(self, packet: "Packet[Any]", pts_s: float) -> None:
+    def append(self, packet: VideoPacket, pts_s: float) -> None:
         """Keep a copy of a packet; what no longer fits goes, oldest first."""
         if self._template is None:
             return
@@ -135,13 +140,13 @@ def remux(packets: list[RingPacket], path: Path) -> int:
     return len(same)
 
 
-def _first_packet(stream: VideoStream) -> "Packet[Any]":
+def _first_packet(stream: VideoStream) -> VideoPacket:
     packet = Packet(b"\0")
     packet.stream, packet.pts, packet.dts, packet.is_keyframe = stream, 0, 0, True
     return packet
 
 
-def _packet(kept: RingPacket, dts: int, start: int, stream: VideoStream) -> "Packet[Any]":
+def _packet(kept: RingPacket, dts: int, start: int, stream: VideoStream) -> VideoPacket:
     packet = Packet(kept.data)
     packet.stream = stream
     packet.time_base = kept.time_base

@@ -1,0 +1,85 @@
+"""GStreamer's RTSP server as a program; Debian's python3 runs it, since python3-gi belongs to that.
+
+It serves a live test pattern, or a loop of pictures, at rtsp://127.0.0.1:PORT/live and prints "ready". The encoder is
+ultrafast, gives a key frame every half second, and an end of the parent ends it.
+"""
+
+import argparse
+import os
+import threading
+import time
+
+import gi
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+
+ENCODERS = {
+    "h264": "x264enc tune=zerolatency speed-preset=ultrafast key-int-max={gop} bitrate={rate} ! "
+    "rtph264pay name=pay0 pt=96 config-interval=-1",
+    "h265": "x265enc tune=zerolatency speed-preset=ultrafast key-int-max={gop} bitrate={rate} log-level=none ! "
+    "rtph265pay name=pay0 pt=96 config-interval=-1",
+}
+
+
+def launch_line(args: argparse.Namespace) -> str:
+    if args.pictures:
+        source = (
+            f'multifilesrc location="{args.pictures}" loop=true caps="image/png,framerate={args.fps}/1" ! pngdec ! '
+            "videoconvert ! clocksync"
+        )
+    else:
+        size = f"video/x-raw,width={args.width},height={args.height},framerate={args.fps}/1"
+        source = f"videotestsrc is-live=true pattern=ball ! {size}"
+    encoder = ENCODERS[args.codec].format(gop=max(1, args.fps // 2), rate=args.kbps)
+    return f"( {source} ! videoconvert ! video/x-raw,format=I420 ! {encoder} )"
+
+
+def ask_for_login(server: GstRtspServer.RTSPServer, factory: GstRtspServer.RTSPMediaFactory, login: str) -> None:
+    user, _, password = login.partition(":")
+    token = GstRtspServer.RTSPToken()
+    token.set_string("media.factory.role", "user")
+    auth = GstRtspServer.RTSPAuth()
+    auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
+    server.set_auth(auth)
+    permissions = GstRtspServer.RTSPPermissions()
+    permissions.add_permission_for_role("user", "media.factory.access", True)
+    permissions.add_permission_for_role("user", "media.factory.construct", True)
+    factory.set_permissions(permissions)
+
+
+def end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", required=True)
+    parser.add_argument("--codec", default="h264", choices=sorted(ENCODERS))
+    parser.add_argument("--login", default="")
+    parser.add_argument("--pictures", default="", help="a pattern such as folder/%%05d.png, played in a loop")
+    parser.add_argument("--width", type=int, default=320)
+    parser.add_argument("--height", type=int, default=240)
+    parser.add_argument("--fps", type=int, default=25)
+    parser.add_argument("--kbps", type=int, default=1000)
+    args = parser.parse_args()
+    threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
+    Gst.init(None)
+    server = GstRtspServer.RTSPServer()
+    server.set_address("127.0.0.1")
+    server.set_service(args.port)
+    factory = GstRtspServer.RTSPMediaFactory()
+    factory.set_launch(launch_line(args))
+    factory.set_shared(True)
+    if args.login:
+        ask_for_login(server, factory, args.login)
+    server.get_mount_points().add_factory("/live", factory)
+    assert server.attach(None), f"port {args.port} is taken"
+    print("ready", flush=True)
+    GLib.MainLoop().run()
+
+
+main()
