@@ -7,7 +7,7 @@ The measures go to fusion as they are; against `QualityLimits` they also become 
 from dataclasses import dataclass, fields
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 from stream_detect.errors import ConfigError
 from stream_detect.types import FaceCrops, Reason
@@ -94,7 +94,7 @@ def quality_reasons(
     return [tuple(reason for reason, margin in zip(reasons, row, strict=True) if margin < 0) for row in margins]
 
 
-def _margins(measures: np.ndarray, limits: QualityLimits) -> Float32[np.ndarray, "faces 3"]:
+def _margins(measures: np.ndarray, limits: QualityLimits) -> Float[np.ndarray, "faces 3"]:
     """Size, sharpness and compression: 0 at the limit, 1 where nothing is lost, negative beyond the limit."""
     size, sharpness, blockiness, flatness = (measures[:, k].astype(np.float64) for k in range(4))
     least_size, clear_size = np.log2(limits.min_face_px), np.log2(limits.clear_face_px)
