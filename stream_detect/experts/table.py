@@ -107,19 +107,8 @@ def build_experts(
         raise UsageError(
             f"no expert is called {', '.join(unknown) or 'so'}: name some of {', '.join([*EXPERTS, *plugins])}"
         )
-    check_quality(weights)
     known = {name: built_in(name, weights, device, threads) for name in EXPERTS if name in asked}
     return known | {name: plugged_in(plugins[name], weights, device, threads) for name in plugins if name in asked}
-
-
-def check_quality(weights: Weights) -> None:
-    from stream_detect.fusion.quality import QUALITY_NAMES
-
-    if weights.fusion.quality != tuple(QUALITY_NAMES):
-        raise WeightsError(
-            f"the weights expect the quality measures {', '.join(weights.fusion.quality)}, this version measures "
-            f"{', '.join(QUALITY_NAMES)}; take weights that were made for this version of stream-detect, or train again"
-        )
 
 
 def built_in(name: str, weights: Weights, device: str, threads: int) -> Expert:

@@ -106,6 +106,7 @@ def test_a_cpu_gets_onnxruntime_with_the_threads_asked_for(networks: dict[str, N
     assert isinstance(chosen, OnnxEngine)
     options = chosen.session.get_session_options()
     assert options.intra_op_num_threads == 2
+    assert chosen(faces(3)).shape == (3, 16)
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
