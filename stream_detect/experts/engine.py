@@ -49,7 +49,7 @@ def make_engine(weights: NetworkWeights, device: str = "cpu", threads: int = 1) 
 class OnnxEngine:
     """A network on the CPU by onnxruntime; its threads sleep between calls instead of spinning.
 
-    A thread takes one face at a time, whose planes stay in its cache: MesoInception-4 was a fifth slower on eight at once.
+    A thread takes one face at a time, whose planes stay in its cache: MesoInception-4 was a fifth slower on eight.
     """
 
     def __init__(self, weights: NetworkWeights, threads: int = 1) -> None:
