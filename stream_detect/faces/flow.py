@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from stream_detect.decode.frame import Frame
 
-Luma = UInt8[np.ndarray, "height width"]
+Luma = UInt8[np.ndarray, "_ _"]
 
 GRID = 4  # points a side, spread over the inner part of a box
 INSET = 0.15  # of the box's sides: its rim shows more background than face
