@@ -7,6 +7,7 @@ without it, leaves it out.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import final
 
@@ -39,24 +40,21 @@ class Expert:
 
 
 def spectrum(weights: Weights, device: str, threads: int) -> tuple[Extract, int]:
-    from stream_detect.arrays import run
-    from stream_detect.experts.spectrum import SPECTRUM_DIM, spectrum_features
+    from stream_detect.experts.spectrum import SPECTRUM_DIM
 
-    return lambda crops: run(spectrum_features, crops.tiles, device), SPECTRUM_DIM
+    return partial(fingerprint, "spectrum", device=device), SPECTRUM_DIM
 
 
 def residual(weights: Weights, device: str, threads: int) -> tuple[Extract, int]:
-    from stream_detect.arrays import run
-    from stream_detect.experts.residual import RESIDUAL_DIM, residual_features
+    from stream_detect.experts.residual import RESIDUAL_DIM
 
-    return lambda crops: run(residual_features, crops.tiles, device), RESIDUAL_DIM
+    return partial(fingerprint, "residual", device=device), RESIDUAL_DIM
 
 
 def color(weights: Weights, device: str, threads: int) -> tuple[Extract, int]:
-    from stream_detect.arrays import run
-    from stream_detect.experts.color import COLOR_DIM, color_features
+    from stream_detect.experts.color import COLOR_DIM
 
-    return lambda crops: run(color_features, crops.pixels, device), COLOR_DIM
+    return partial(fingerprint, "color", device=device), COLOR_DIM
 
 
 def mesonet(weights: Weights, device: str, threads: int) -> tuple[Extract, int]:
@@ -74,6 +72,19 @@ def network(name: str, weights: Weights, device: str, threads: int) -> tuple[Ext
         raise WeightsError(f"expected a network for {name} in the weights, found none; take weights that have one")
     engine = make_engine(weights.networks[name], device, threads)
     return lambda crops: engine(crops.aligned), engine.dim
+
+
+def fingerprint(name: str, crops: FaceCrops, device: str = "cpu") -> Float32[np.ndarray, "faces dim"]:
+    """The features of the expert "spectrum", "residual" or "color", which need no weights."""
+    from stream_detect.arrays import run
+    from stream_detect.experts.color import color_features
+    from stream_detect.experts.residual import residual_features
+    from stream_detect.experts.spectrum import spectrum_features
+
+    if name == "color":
+        return run(color_features, crops.pixels, device)
+    features = {"spectrum": spectrum_features, "residual": residual_features}
+    return run(features[name], crops.tiles, device)
 
 
 EXPERTS: dict[str, Callable[[Weights, str, int], tuple[Extract, int]]] = {

@@ -9,7 +9,7 @@ import pytest
 
 from stream_detect.errors import UsageError, WeightsError
 from stream_detect.experts import table
-from stream_detect.experts.table import EXPERTS, Expert, build_experts, gather_logits
+from stream_detect.experts.table import EXPERTS, Expert, build_experts, fingerprint, gather_logits
 from stream_detect.types import FaceCrops
 from stream_detect.weights import Weights, random_weights
 
@@ -63,6 +63,14 @@ def test_all_five_give_a_logit_a_face(weights: Weights) -> None:
         assert logits.shape == (3,)
         assert logits.dtype == np.float32
         assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("name", ["spectrum", "residual", "color"])
+def test_a_fingerprint_needs_no_weights(weights: Weights, name: str) -> None:
+    expert = build_experts(weights)[name]
+    features = fingerprint(name, crops())
+    assert features.shape == (3, weights.heads[name].dim)
+    np.testing.assert_array_equal(expert.extract(crops()), features)
 
 
 def test_no_faces_cost_nothing(weights: Weights) -> None:
