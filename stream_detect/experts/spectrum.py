@@ -7,6 +7,7 @@ power spectrum; P. Welch, 1967, for averaging windowed periodograms. Pixels are 
 pixels wide, so a ring means the same number of cycles per pixel on every face.
 """
 
+import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -97,7 +98,7 @@ def spectrum_features(tiles: Float[Any, "faces tiles height width"]) -> Float[An
 def spectrum_curve(tiles: Float[Any, "faces tiles height width"]) -> SpectrumCurve:
     """The radial profile of each face and of its surroundings, for plots; arguments as for `spectrum_features`."""
     xp = array_namespace(tiles)
-    decibels = xp.log(radial_power(tiles)[..., RINGS] + FLOOR) * (10 / np.log(10))
+    decibels = xp.log(radial_power(tiles)[..., RINGS] + FLOOR) * (10 / math.log(10))
     inside = xp.mean(decibels[:, :INSIDE_TILES, :], axis=1)
     return SpectrumCurve(_ring_middles(), inside, xp.mean(decibels[:, INSIDE_TILES:, :], axis=1))
 
@@ -105,7 +106,8 @@ def spectrum_curve(tiles: Float[Any, "faces tiles height width"]) -> SpectrumCur
 def radial_power(tiles: Float[Any, "faces tiles height width"]) -> Float[Any, "faces tiles groups"]:
     """Mean power of each windowed tile in groups of frequency bins: rings, peaks, sectors and coarse bands.
 
-    White noise of variance s has power s in every group. The groups are the columns of `group_weights`; the slices
+    White noise of variance s has power s in every group but the innermost ring, which loses a quarter with the tile's
+    mean. The groups are the columns of `group_weights`; the slices
     `RINGS`, `ON_PEAK`, `BESIDE_PEAK`, `SECTORS` and `COARSE` tell them apart.
 
     Raises:
