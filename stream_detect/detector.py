@@ -1,5 +1,6 @@
 """The detector: weights, face finder and experts behind one object that judges faces of any number of feeds at once."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -167,7 +168,7 @@ class Counted:
 
     def evenly(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """Every so manieth frame: as few as give at least `rate_hz` a second."""
-        due_s, before_s = 0.0, 0.0
+        due_s, before_s = -math.inf, 0.0
         for frame in frames:
             self.frames += 1
             step_s = frame.pts_s - before_s

@@ -1,16 +1,16 @@
 """Every error of ours, each with the exit code that the command line gives it.
 
-    StreamDetectError                70  a fault of ours when nothing below fits
-    ├── UsageError (ValueError)       2  a command, option or configuration that can't be meant
-    │   ├── ConfigError                  an unknown or impossible key of a configuration file
-    │   └── OutputError (OSError)        a place that can't be written
-    ├── SourceError (OSError)         3  a source that can't be read
-    │   ├── SourceNotFound               no such file, path, host or device
-    │   ├── SourceDenied                 wrong password, no permission
-    │   ├── SourceTimeout                nothing came in time
-    │   ├── SourceRefused                nobody listens there
-    │   └── SourceUnsupported            not a picture or video that we can decode
-    └── WeightsError (OSError)        4  weights missing, damaged or of another kind
+StreamDetectError                70  a fault of ours when nothing below fits
+├── UsageError (ValueError)       2  a command, option or configuration that can't be meant
+│   ├── ConfigError                  an unknown or impossible key of a configuration file
+│   └── OutputError (OSError)        a place that can't be written
+├── SourceError (OSError)         3  a source that can't be read
+│   ├── SourceNotFound               no such file, path, host or device
+│   ├── SourceDenied                 wrong password, no permission
+│   ├── SourceTimeout                nothing came in time
+│   ├── SourceRefused                nobody listens there
+│   └── SourceUnsupported            not a picture or video that we can decode
+└── WeightsError (OSError)        4  weights missing, damaged or of another kind
 """
 
 
@@ -58,6 +58,10 @@ class SourceRefused(SourceError):
 
 class SourceUnsupported(SourceError):
     """Bytes that are not a picture or a video that can be decoded here."""
+
+
+class ReaderGone(Exception):
+    """Whoever read our output has closed it (`| head`): a reason to stop, nobody's fault, and so not in the tree."""
 
 
 class WeightsError(StreamDetectError, OSError):

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_detect.alerts.sink import Line, Sink
+from stream_detect.errors import ReaderGone
 from stream_detect.types import Alert, FaceVerdict, FrameVerdict, Score, Status
 
 RATE_WINDOW_S = 3.0  # over which analysed frames a second are counted
@@ -86,7 +87,10 @@ class PlainConsole:
                 self._say(words)
 
     def _say(self, words: str) -> None:
-        print(words, file=self._stream, flush=True)
+        try:
+            print(words, file=self._stream, flush=True)
+        except BrokenPipeError as error:
+            raise ReaderGone(self._stream.name) from error
 
 
 class LiveConsole:

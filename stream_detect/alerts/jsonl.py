@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, TextIO, runtime_checkable
 
-from stream_detect.errors import OutputError
+from stream_detect.errors import OutputError, ReaderGone
 
 
 @runtime_checkable
@@ -21,7 +21,7 @@ class JsonlSink:
 
     Raises:
         OutputError: at once, if the file can't be written.
-        BrokenPipeError: from `take`, when the reader of stdout went away.
+        ReaderGone: from `take`, when the reader of stdout went away.
     """
 
     def __init__(self, path: str | Path, *, append: bool = False) -> None:
@@ -33,8 +33,8 @@ class JsonlSink:
         try:
             self._stream.write(text + "\n")
             self._stream.flush()
-        except BrokenPipeError:
-            raise
+        except BrokenPipeError as error:
+            raise ReaderGone(self._stream.name) from error
         except OSError as error:
             raise OutputError(f"{self._stream.name}: can't be written any more ({error.strerror})") from error
 

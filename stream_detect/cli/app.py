@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from stream_detect.cli import score, watch
-from stream_detect.errors import StreamDetectError
+from stream_detect.errors import ReaderGone, StreamDetectError
 from stream_detect.redact import redact
 
 DEBUG = "STREAM_DETECT_DEBUG"
@@ -64,7 +64,7 @@ def exit_code_of(run: Callable[[], Any]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         say("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
+    except ReaderGone:
         silence_stdout()
         return 0
     except StreamDetectError as error:

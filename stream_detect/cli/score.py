@@ -1,5 +1,6 @@
 """`stream-detect score`: one line a file."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream_detect.errors import SourceError, SourceNotFound
+from stream_detect.errors import SourceError
 
 if TYPE_CHECKING:
     from stream_detect.types import Score
@@ -26,7 +27,10 @@ def score(
     ],
     jsonl: Annotated[
         str | None,
-        typer.Option(metavar="PATH|-", help="Write JSON lines to a file or to stdout (-). Default: stdout, in words on a terminal."),
+        typer.Option(
+            metavar="PATH|-",
+            help="Write JSON lines to a file or to stdout (-). Default: stdout, in words on a terminal.",
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda[:N].")] = "auto",
     experts: Annotated[
@@ -42,6 +46,8 @@ def score(
     from stream_detect.cli.watch import make_detector
 
     files, failures = listed(paths)
+    if not files:
+        raise typer.Exit(told_failures(failures, len(paths)))
     with ExitStack() as stack:
         tell = teller(stack, jsonl)
         detector = make_detector(device, weights, experts, threads)
@@ -50,24 +56,31 @@ def score(
                 tell(detector.score(path, on_warning=warn(path)))
             except SourceError as error:
                 failures.append(str(error))
-    raise typer.Exit(told_failures(failures, len(files)))
+    raise typer.Exit(told_failures(failures, max(len(paths), len(files))))
 
 
 def listed(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """The files to score, in order, each once, and what is wrong with paths that lead to none."""
-    from stream_detect.training.manifest import IMAGES, VIDEOS
-
     files: list[Path] = []
     failures: list[str] = []
     for path in paths:
-        if not path.is_dir():
-            files.append(path)
-            continue
-        inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in IMAGES | VIDEOS and one.is_file())
-        files += inside
+        inside = sorted(one for one in path.rglob("*") if is_medium(one)) if path.is_dir() else [path]
+        files += [one for one in inside if os.path.exists(one)]
         if not inside:
-            failures.append(str(SourceNotFound(f"{path}: no picture and no video in this folder")))
+            failures.append(
+                f"{path}: no picture and no video in this folder; name the files if they have other endings"
+            )
+        elif not os.path.exists(path):
+            failures.append(f"{path}: no such file or folder; check the path")
     return list(dict.fromkeys(files)), failures
+
+
+def is_medium(path: Path) -> bool:
+    """Whether a file in a folder is taken for a picture or a video, by its ending."""
+    from stream_detect.sources.picture import PICTURE_ENDINGS
+    from stream_detect.training.manifest import VIDEOS
+
+    return path.suffix.lower() in PICTURE_ENDINGS | VIDEOS and path.is_file()
 
 
 def teller(stack: ExitStack, jsonl: str | None) -> "Callable[[Score], None]":
@@ -105,12 +118,12 @@ def with_progress(files: Sequence[Path]) -> Iterator[Path]:
     yield from track(files, "scoring", console=Console(stderr=True), transient=True)
 
 
-def told_failures(failures: Sequence[str], files: int) -> int:
-    """Say what could not be read, one line each; the exit code."""
+def told_failures(failures: Sequence[str], asked: int) -> int:
+    """Say what could not be read, one line each, and how much that was if more was asked for; the exit code."""
     from stream_detect.cli.app import say
 
     for words in failures:
         say(words)
-    if failures and files > 1:
-        say(f"{len(failures)} of {max(files, len(failures))} could not be scored, see above; the others are done")
+    if failures and asked > 1:
+        say(f"{len(failures)} could not be scored, see above; everything else is done")
     return COULD_NOT_READ if failures else 0

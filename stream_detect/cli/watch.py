@@ -41,7 +41,10 @@ def watch(
     ] = None,
     every_frame: Annotated[
         bool | None,
-        typer.Option("--every-frame/--live", help="Judge every frame, or always the newest. Default: files every, live ones the newest."),
+        typer.Option(
+            "--every-frame/--live",
+            help="Judge every frame, or always the newest. Default: files every, live ones the newest.",
+        ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda[:N]. Default: auto.")] = None,
     duration: Annotated[float | None, typer.Option(metavar="S", help="Stop after so many seconds.")] = None,
