@@ -4,6 +4,7 @@ Training, the CPU path and the GPU path all cut with `Frame.luma`, `Frame.rgb` a
 the tests fix what they return.
 """
 
+import functools
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -74,10 +75,7 @@ class Frame:
         window = whole_pixels(box)
         if self.layout == "rgb":
             return rgb_to_luma(cut(self.planes[0], window))
-        luma = cut(self.planes[0], window).astype(np.float32)
-        offset, scale = (0.0, 255.0) if self.is_full_range else (16.0, 219.0)
-        levels: np.ndarray = np.clip((luma - offset) / scale, 0.0, 1.0)
-        return levels.astype(np.float32, copy=False)
+        return cv2.LUT(cut(self.planes[0], window), luma_levels(self.is_full_range)).astype(np.float32, copy=False)
 
     def rgb(self, box: Box) -> UInt8[np.ndarray, "height width 3"]:
         """Native RGB of the pixels in `box`, chroma interpolated linearly; what lies outside is mirrored in.
@@ -129,17 +127,38 @@ class Frame:
         if rows == columns == 1:
             return plane[y1:y2, x1:x2]
         left, top = max(0, x1 // columns - 1), max(0, y1 // rows - 1)
-        source = plane[top : -(-y2 // rows) + 1, left : -(-x2 // columns) + 1]
-        shift_y = (y1 - (rows - 1) / 2) / rows - top
-        inverse = np.array([[1 / columns, 0, x1 / columns - left], [0, 1 / rows, shift_y]], np.float32)
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        warped = cv2.warpAffine(source, inverse, (x2 - x1, y2 - y1), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        return warped.astype(np.uint8, copy=False)
+        chroma = plane[top : -(-y2 // rows) + 1, left : -(-x2 // columns) + 1]
+        if rows == 2:
+            chroma = between_rows(chroma)
+        if columns == 2:
+            chroma = between_columns(chroma)
+        return chroma[y1 - rows * top :, x1 - columns * left :][: y2 - y1, : x2 - x1]
 
     def _to_rgb(self, luma: np.ndarray, *chroma: np.ndarray) -> UInt8[np.ndarray, "height width 3"]:
         neutral = np.full_like(luma, 128)
         ycbcr = cv2.merge((luma, *(chroma or (neutral, neutral))))
         return cv2.transform(ycbcr, ycbcr_to_rgb(self.matrix, self.is_full_range)).astype(np.uint8, copy=False)
+
+
+@functools.cache
+def luma_levels(is_full_range: bool) -> Float32[np.ndarray, " 256"]:
+    """What each stored luma value stands for, in [0, 1]."""
+    offset, scale = (0, 255) if is_full_range else (16, 219)
+    return np.clip((np.arange(256, dtype=np.float32) - offset) / scale, 0, 1).astype(np.float32)
+
+
+def between_rows(chroma: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "twice_height width"]:
+    """Twice the rows, each a quarter of a sample's height from its nearest: 3/4 of that one and 1/4 of the next."""
+    height, width = chroma.shape
+    return cv2.resize(chroma, (width, 2 * height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+
+
+def between_columns(chroma: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height twice_width"]:
+    """Twice the columns: the even ones as they are, each odd one the mean of its neighbours."""
+    height, width = chroma.shape
+    right = np.concatenate([chroma[:, 1:], chroma[:, -1:]], axis=1)
+    middle = cv2.addWeighted(chroma, 0.5, right, 0.5, 0)
+    return cv2.merge((chroma, middle)).astype(np.uint8, copy=False).reshape(height, 2 * width)
 
 
 def ycbcr_to_rgb(matrix: Matrix, is_full_range: bool) -> Float32[np.ndarray, "3 4"]:
