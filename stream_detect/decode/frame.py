@@ -88,7 +88,13 @@ class Frame:
             return np.ascontiguousarray(cut(self.planes[0], window))
         if is_inside(window, self.height, self.width):
             return self._rgb_inside(window)
-        rows, columns = mirrored(window[1], window[3], self.height), mirrored(window[0], window[2], self.width)
+        x1, y1, x2, y2 = window
+        part = (max(x1, 0), max(y1, 0), min(x2, self.width), min(y2, self.height))
+        margins = (part[1] - y1, y2 - part[3], part[0] - x1, x2 - part[2])  # top, bottom, left, right
+        if max(margins[:2]) < part[3] - part[1] and max(margins[2:]) < part[2] - part[0]:
+            bordered = cv2.copyMakeBorder(self._rgb_inside(part), *margins, cv2.BORDER_REFLECT_101)
+            return bordered.astype(np.uint8, copy=False)
+        rows, columns = mirrored(y1, y2, self.height), mirrored(x1, x2, self.width)
         left, top = int(columns.min()), int(rows.min())
         inside = self._rgb_inside((left, top, int(columns.max()) + 1, int(rows.max()) + 1))
         return np.ascontiguousarray(inside[rows - top][:, columns - left])
