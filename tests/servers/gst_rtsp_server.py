@@ -16,7 +16,8 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
 
 ENCODERS = {
-    "h264": "x264enc tune=zerolatency speed-preset=ultrafast key-int-max={gop} bitrate={rate} ! "
+    # one slice a picture: rtph264pay puts parameter sets before each slice of a key frame, which tears pictures in two
+    "h264": "x264enc tune=zerolatency sliced-threads=false speed-preset=ultrafast key-int-max={gop} bitrate={rate} ! "
     "rtph264pay name=pay0 pt=96 config-interval=-1",
     "h265": "x265enc tune=zerolatency speed-preset=ultrafast key-int-max={gop} bitrate={rate} log-level=none ! "
     "rtph265pay name=pay0 pt=96 config-interval=-1",
