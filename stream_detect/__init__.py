@@ -13,7 +13,11 @@ Names are imported when they are first used, so that importing the package costs
 
 import importlib
 import os
+import sys
 from typing import TYPE_CHECKING, Any
+
+CV2_CAME_FIRST = "cv2" in sys.modules and "av" not in sys.modules
+import av  # noqa: E402, F401  before OpenCV: with its X libraries loaded first, PyAV crashes when it grabs the screen
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported: its idle threads would spin otherwise
 

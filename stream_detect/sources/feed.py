@@ -14,6 +14,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from stream_detect import CV2_CAME_FIRST
 from stream_detect.decode.clock import StreamClock
 from stream_detect.decode.convert import Converter, check_area
 from stream_detect.decode.frame import Frame
@@ -229,7 +230,7 @@ def _open(source: Source) -> InputContainer:
         check_file(Path(source.url.removeprefix("file:")), source.address)
     url = source.url
     if source.format == "x11grab":
-        url = os.environ.get("DISPLAY", "")
+        url = display(source)
     wait_s = options.listen_timeout_s if options.listen else options.open_timeout_s
     timeout = (wait_s, options.read_timeout_s) if source.is_live else None
     started_s = time.monotonic()
@@ -239,6 +240,17 @@ def _open(source: Source) -> InputContainer:
         )
     except (av.FFmpegError, ValueError, OSError) as error:
         raise explain(error, source, time.monotonic() - started_s, wait_s) from error
+
+
+def display(source: Source) -> str:
+    """The X display to grab.
+
+    Raises:
+        SourceUnsupported: if OpenCV's X libraries, loaded before PyAV's, would crash the process.
+    """
+    if CV2_CAME_FIRST:
+        raise SourceUnsupported(f"{source.address}: import stream_detect (or av) before cv2 to grab the screen")
+    return os.environ.get("DISPLAY", "")
 
 
 def check_file(path: Path, address: str) -> None:
