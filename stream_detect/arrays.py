@@ -34,6 +34,14 @@ def is_cupy(array: Array) -> bool:
     return bool(array_api_compat.is_cupy_array(array))
 
 
+def clip(array: Array, low: float, high: float) -> Array:
+    """`array` held between `low` and `high`, by its own method where it has one.
+
+    For NumPy and CuPy array-api-compat clips by masks, which is slow, and on a GPU waits for the device.
+    """
+    return array.clip(low, high) if hasattr(array, "clip") else array_namespace(array).clip(array, low, high)
+
+
 def constant(make: Callable[[], np.ndarray], beside: Array) -> Array:
     """The array that `make()` gives, in the namespace and on the device of `beside`; made and copied there once.
 

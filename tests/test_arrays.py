@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stream_detect.arrays import array_namespace, constant, device_of, is_cupy, run
+from stream_detect.arrays import array_namespace, clip, constant, device_of, is_cupy, run
 
 
 def three_numbers() -> np.ndarray:
@@ -20,6 +20,13 @@ def test_a_constant_lives_beside_its_user_and_is_made_once(place):
     place.assert_equal(first, three_numbers())
     assert constant(three_numbers, beside) is first
     assert device_of(first) == device_of(beside)
+
+
+def test_clip_holds_values_between_limits(place):
+    values = np.array([-2, -0.5, 0.5, 2], np.float32)
+    clipped = clip(place.put(values), -1.0, 1.0)
+    assert clipped.dtype == place.xp.float32
+    place.assert_equal(clipped, [-1, -0.5, 0.5, 1])
 
 
 def test_a_list_is_no_array():

@@ -7,11 +7,13 @@ H. Li et al., "Identification of deep network generated images using disparities
 (https://arxiv.org/abs/1808.07276) for statistics of first differences of chroma.
 """
 
+from functools import lru_cache
 from typing import Any
 
-from jaxtyping import Float, UInt8
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
 
-from stream_detect.arrays import array_namespace
+from stream_detect.arrays import array_namespace, constant
 
 FLOOR = 1e-6  # added to variances: 0.07 gray levels squared
 BRIGHT = (235, 245, 252, 255)  # a pixel whose largest channel is at least this counts as saturated
@@ -73,14 +75,22 @@ def color_features(pixels: UInt8[Any, "faces height width 3"]) -> Float[Any, "fa
     parts = [
         _exposure(xp, rgb),
         *moments,
-        _normalized(xp, _pairs(xp, centred), _mean(xp, centred * centred)),
+        _correlations(xp, _products(xp, centred)),
         _percentiles(xp, centred),
         _lag(xp, centred[..., 1:], centred[..., :-1]),
         _lag(xp, centred[..., 1:, :], centred[..., :-1, :]),
-        *_differences(xp, rgb, planes),
+        *_differences(xp, rgb),
         *_chromaticity(xp, rgb),
     ]
     return xp.concat(parts, axis=1)
+
+
+@lru_cache(maxsize=1)
+def ycbcr_matrix() -> Float32[np.ndarray, "3 3"]:
+    """From R, G, B to Y, Cb, Cr: BT.601, full range, without the offset of Cb and Cr."""
+    luma = np.array([0.299, 0.587, 0.114])
+    red, _, blue = np.eye(3)
+    return np.stack([luma, (blue - luma) / 1.772, (red - luma) / 1.402]).astype(np.float32)
 
 
 def _ycbcr(xp: Any, rgb: Any) -> Any:
@@ -108,12 +118,6 @@ def _moments(xp: Any, planes: Any) -> tuple[tuple[Any, Any, Any, Any], Any]:
     return (mean, xp.log(variance), skewness, xp.log(kurtosis)), centred
 
 
-def _pairs(xp: Any, planes: Any) -> Any:
-    """Products of planes 0 and 1, 0 and 2, 1 and 2."""
-    products = [planes[:, a, ...] * planes[:, b, ...] for a, b in ((0, 1), (0, 2), (1, 2))]
-    return _mean(xp, xp.stack(products, axis=1))
-
-
 def _percentiles(xp: Any, centred: Any) -> Any:
     faces = centred.shape[0]
     chroma = xp.reshape(centred[:, 1:, ...], (faces, 2, -1))[..., ::PERCENTILE_STRIDE]
@@ -127,26 +131,27 @@ def _lag(xp: Any, one: Any, other: Any) -> Any:
     return _mean(xp, one * other) / (energy + FLOOR)
 
 
-def _differences(xp: Any, rgb: Any, planes: Any) -> tuple[Any, Any, Any]:
+def _differences(xp: Any, rgb: Any) -> tuple[Any, Any, Any]:
     """Log variances and correlations of first differences of Y, Cb, Cr, and correlations of those of R, G, B."""
-    energy, products = _steps(xp, planes)
-    channel_energy, channel_products = _steps(xp, rgb)
-    log_variance = xp.log(energy + FLOOR)
-    against_luma = xp.concat([log_variance[:, :1], log_variance[:, 1:] - log_variance[:, :1]], axis=1)
-    return against_luma, _normalized(xp, products, energy), _normalized(xp, channel_products, channel_energy)
+    channels = (_products(xp, rgb[..., 1:] - rgb[..., :-1]) + _products(xp, rgb[..., 1:, :] - rgb[..., :-1, :])) / 2
+    to_ycbcr = constant(ycbcr_matrix, rgb)
+    planes = xp.matmul(xp.matmul(to_ycbcr, channels), to_ycbcr.T)  # products of sums are sums of products
+    variance = xp.log(xp.linalg.diagonal(planes) + FLOOR)
+    against_luma = xp.concat([variance[:, :1], variance[:, 1:] - variance[:, :1]], axis=1)
+    return against_luma, _correlations(xp, planes), _correlations(xp, channels)
 
 
-def _steps(xp: Any, planes: Any) -> tuple[Any, Any]:
-    """Mean squares of, and mean products between, the differences of three planes, right and below pooled."""
-    right, below = planes[..., 1:] - planes[..., :-1], planes[..., 1:, :] - planes[..., :-1, :]
-    energy = (_mean(xp, right * right) + _mean(xp, below * below)) / 2
-    return energy, (_pairs(xp, right) + _pairs(xp, below)) / 2
+def _products(xp: Any, planes: Any) -> Any:
+    """Mean products of three planes with each other: (faces, 3, 3)."""
+    flat = xp.reshape(planes, (planes.shape[0], 3, -1))
+    return xp.matmul(flat, xp.permute_dims(flat, (0, 2, 1))) / flat.shape[2]
 
 
-def _normalized(xp: Any, products: Any, energy: Any) -> Any:
-    """Correlations from the products of `_pairs` and the planes' mean squares."""
-    spread = xp.sqrt(energy + FLOOR)
-    return products / xp.stack([spread[:, a] * spread[:, b] for a, b in ((0, 1), (0, 2), (1, 2))], axis=1)
+def _correlations(xp: Any, products: Any) -> Any:
+    """Correlations of planes 0 and 1, 0 and 2, 1 and 2 from their `_products`."""
+    spread = xp.sqrt(xp.linalg.diagonal(products) + FLOOR)
+    table = products / (spread[:, :, None] * spread[:, None, :])
+    return xp.stack([table[:, 0, 1], table[:, 0, 2], table[:, 1, 2]], axis=1)
 
 
 def _chromaticity(xp: Any, rgb: Any) -> tuple[Any, Any, Any]:

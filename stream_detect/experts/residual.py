@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32
 
-from stream_detect.arrays import array_namespace, constant
+from stream_detect.arrays import array_namespace, clip, constant
 from stream_detect.types import INSIDE_TILES, TILE_PX
 
 STEP = 1 / 255  # one gray level of 8-bit luma: the fine truncation
@@ -116,26 +116,31 @@ def high_pass(tiles: Float[Any, "... height width"]) -> dict[str, Any]:
 def _tile_statistics(xp: Any, tiles: Any) -> list[Any]:
     """The statistics of `_FACE_NAMES`, in groups of shape (faces, tiles, some)."""
     residuals = high_pass(tiles)
-    means = [_truncated_means(xp, residual, WEIGHTS[name]) for name, residual in residuals.items()]
-    fine, coarse, square = (xp.stack(kind, axis=-1) for kind in zip(*means, strict=True))
+    signs = clip(residuals["square3"], -4 * STEP, 4 * STEP)
+    edges = {name: clip(r, -LIMIT * WEIGHTS[name], LIMIT * WEIGHTS[name]) for name, r in residuals.items()}
+    means = {name: _truncated_means(xp, xp.abs(edge), WEIGHTS[name]) for name, edge in edges.items()}
+    fine, coarse, square = (xp.stack(kind, axis=-1) for kind in zip(*means.values(), strict=True))
     mean = coarse + FLOOR
     shapes = [xp.log(fine + FLOOR), xp.log(mean), xp.log((square + FLOOR**2) / (mean * mean))]
-    correlations = xp.stack([*_lags(xp, residuals), *_neighbours(xp, tiles, residuals)], axis=-1)
-    return [*shapes, correlations, *_phases_and_grids(xp, residuals)]
+    energy = {name: means[name][2] * WEIGHTS[name] ** 2 for name in ("first_h", "first_v", "square3")}
+    lags = [*_lags(xp, edges, energy), *_both_lags(xp, signs, _mean(xp, signs * signs))]
+    correlations = xp.stack([*lags, *_neighbours(xp, tiles, edges)], axis=-1)
+    return [*shapes, correlations, *_phases_and_grids(xp, edges)]
 
 
-def _truncated_means(xp: Any, residual: Any, weight: float) -> tuple[Any, Any, Any]:
+def _truncated_means(xp: Any, size: Any, weight: float) -> tuple[Any, Any, Any]:
     """Mean of the finely, mean and mean square of the coarsely truncated magnitude, in multiples of `weight`."""
-    size = xp.clip(xp.abs(residual), max=LIMIT * weight)
-    fine = _mean(xp, xp.clip(size, max=STEP * weight))
+    fine = _mean(xp, clip(size, 0.0, STEP * weight))
     return fine / weight, _mean(xp, size) / weight, _mean(xp, size * size) / weight**2
 
 
-def _lags(xp: Any, residuals: dict[str, Any]) -> list[Any]:
-    first_h, first_v = (xp.clip(residuals[name], -LIMIT, LIMIT) for name in ("first_h", "first_v"))
-    coarse, fine = (xp.clip(residuals["square3"], -4 * most, 4 * most) for most in (LIMIT, STEP))
-    pairs = ((first_h, (_lag_v,)), (first_v, (_lag_h,)), (coarse, (_lag_h, _lag_v)), (fine, (_lag_h, _lag_v)))
-    return [lag(xp, clipped, _mean(xp, clipped * clipped)) for clipped, lags in pairs for lag in lags]
+def _lags(xp: Any, edges: dict[str, Any], energy: dict[str, Any]) -> list[Any]:
+    across = _lag_v(xp, edges["first_h"], energy["first_h"]), _lag_h(xp, edges["first_v"], energy["first_v"])
+    return [*across, *_both_lags(xp, edges["square3"], energy["square3"])]
+
+
+def _both_lags(xp: Any, residual: Any, energy: Any) -> tuple[Any, Any]:
+    return _lag_h(xp, residual, energy), _lag_v(xp, residual, energy)
 
 
 def _lag_h(xp: Any, residual: Any, energy: Any) -> Any:
@@ -146,25 +151,26 @@ def _lag_v(xp: Any, residual: Any, energy: Any) -> Any:
     return _mean(xp, residual[..., 1:, :] * residual[..., :-1, :]) / (energy + FLOOR**2)
 
 
-def _neighbours(xp: Any, tiles: Any, residuals: dict[str, Any]) -> list[Any]:
+def _neighbours(xp: Any, tiles: Any, edges: dict[str, Any]) -> list[Any]:
     """Correlations of NPR's three differences to the upper left pixel of every 2x2 block."""
-    steps = residuals["first_h"][..., :-1, :], residuals["first_v"][..., :-1], tiles[..., 1:, 1:] - tiles[..., :-1, :-1]
-    right, below, diagonal = (xp.clip(step, -LIMIT, LIMIT) for step in steps)
+    right, below = edges["first_h"][..., :-1, :], edges["first_v"][..., :-1]
+    diagonal = clip(tiles[..., 1:, 1:] - tiles[..., :-1, :-1], -LIMIT, LIMIT)
     along, down, across = (_mean(xp, step * step) for step in (right, below, diagonal))
     pairs = ((right, below, along + down), (right, diagonal, along + across), (below, diagonal, down + across))
     return [2 * _mean(xp, one * other) / (energies + FLOOR**2) for one, other, energies in pairs]
 
 
-def _phases_and_grids(xp: Any, residuals: dict[str, Any]) -> list[Any]:
+def _phases_and_grids(xp: Any, edges: dict[str, Any]) -> list[Any]:
     """Periods of two, then of the coders' blocks, in the mean magnitude of columns and of rows."""
-    right, below = (xp.clip(xp.abs(residuals[name]), max=LIMIT) for name in ("first_h", "first_v"))
+    right, below = xp.abs(edges["first_h"]), xp.abs(edges["first_v"])
     lines = [xp.mean(size, axis=axis) for size, axis in ((right, -2), (right, -1), (below, -2), (below, -1))]
-    phases = [_contrast(xp, line) for line in lines]
-    return [xp.stack(phases, axis=-1), _periodicity(xp, lines[0]), _periodicity(xp, lines[3])]
+    phases = _contrast(xp, xp.stack([line[..., :62] for line in lines], axis=-2))
+    grids = _periodicity(xp, xp.stack([lines[0], lines[3]], axis=-2))
+    return [phases, xp.reshape(grids, (*grids.shape[:2], 2 * len(PERIODS)))]
 
 
 def _contrast(xp: Any, line: Any) -> Any:
-    even, odd = xp.mean(line[..., 0:62:2], axis=-1), xp.mean(line[..., 1:62:2], axis=-1)
+    even, odd = xp.mean(line[..., ::2], axis=-1), xp.mean(line[..., 1::2], axis=-1)
     return xp.abs(even - odd) / (even + odd + FLOOR)
 
 

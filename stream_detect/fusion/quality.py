@@ -79,7 +79,7 @@ def quality_score(
 ) -> Float32[np.ndarray, " faces"]:
     """How well each face can be judged, in [0, 1]: its worst measure's share of the way from a limit to "clear".
 
-    Below 0.5 exactly where `quality_reasons` gives a reason; 1 where every measure is clear.
+    At most 0.5 where `quality_reasons` gives a reason, at least 0.5 where it gives none; 1 where all is clear.
     """
     shares = _margins(measures, limits or QualityLimits())
     return np.asarray(np.clip(0.5 + 0.5 * shares.min(axis=1), 0.0, 1.0), np.float32)
