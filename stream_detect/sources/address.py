@@ -23,7 +23,7 @@ PROTOCOLS = {  # what FFmpeg may open on behalf of a source: a playlist on disk 
 }
 WEBCAM = re.compile(r"webcam(?::(?P<device>.+))?")
 SCREEN = re.compile(r"screen(?::(?P<width>\d+)x(?P<height>\d+)\+(?P<left>\d+)\+(?P<top>\d+))?")
-PLAIN_AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:@/?#]*)(:\d*)?")
+PLAIN_AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:@/?#]+)(:\d+)?")
 PROBE_US, PROBE_BYTES = 1_000_000, 1_000_000  # how long FFmpeg looks at a live stream before it gives frames
 
 
