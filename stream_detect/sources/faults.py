@@ -46,12 +46,19 @@ UNREACHABLE = {
 }
 
 
-def explain(error: BaseException, source: Source, waited_s: float = 0.0, timeout_s: float = math.inf) -> SourceError:
-    """Our error for one of FFmpeg's, redacted; it came after `waited_s` of at most `timeout_s` seconds."""
+def explain(
+    error: BaseException, source: Source, waited_s: float = 0.0, timeout_s: float = math.inf, *, is_open: bool = True
+) -> SourceError:
+    """Our error for one of FFmpeg's, redacted; it came after `waited_s` of at most `timeout_s` seconds.
+
+    `is_open` says whether it came while reading, or already while opening.
+    """
     if isinstance(error, SourceError):
         return error
     if isinstance(error, (av.error.TimeoutError, av.error.ExitError)) or waited_s >= timeout_s:
         return SourceTimeout(f"{source.address}: nothing came for {waited_s:.1f} s")
+    if is_open and source.kind == "network" and getattr(error, "errno", None) == errno.EIO:
+        return SourceError(f"{source.address}: the stream broke off")
     kind, words = _words(error, source)
     return kind(f"{source.address}: {words}")
 

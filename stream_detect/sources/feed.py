@@ -239,7 +239,7 @@ def _open(source: Source) -> InputContainer:
             url, "r", source.format, options=dict(source.ffmpeg_options), timeout=timeout, metadata_errors="replace"
         )
     except (av.FFmpegError, ValueError, OSError) as error:
-        raise explain(error, source, time.monotonic() - started_s, wait_s) from error
+        raise explain(error, source, time.monotonic() - started_s, wait_s, is_open=False) from error
 
 
 def display(source: Source) -> str:

@@ -39,9 +39,7 @@ def test_grey_of_8_and_16_bits(tmp_path: Path):
 def test_cmyk_palette_and_float(tmp_path: Path):
     red = Image.new("RGB", (8, 8), (250, 10, 10))
     assert saved(red.convert("CMYK"), tmp_path / "a.jpg", quality=95)[4, 4] == pytest.approx([250, 10, 10], abs=12)
-    np.testing.assert_array_equal(
-        saved(red.quantize(), tmp_path / "a.gif")[4, 4], saved(red, tmp_path / "a.png")[4, 4]
-    )
+    np.testing.assert_array_equal(saved(red.quantize(), tmp_path / "a.gif")[4, 4], saved(red, tmp_path / "a.png")[4, 4])
     half = Image.fromarray(np.full((4, 4), 0.5, np.float32))
     assert saved(half, tmp_path / "a.tif")[0, 0, 0] == 128
 

@@ -1,0 +1,87 @@
+"""HTTP: a camera's MJPEG, HLS, a file; RTMP from a publisher; a display; each from a real local server."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream_detect.errors import SourceNotFound, SourceRefused
+from stream_detect.sources import SourceOptions
+from tests import clips
+from tests.servers import RtmpPublisher, free_port, mjpeg_server, serve_folder, virtual_display
+from tests.sources.following import Following
+
+
+def numbers(feed: Following) -> list[int]:
+    return [clips.number_of(frame.rgb((0, 0, frame.width, frame.height))) for frame in feed.frames]
+
+
+def test_mjpeg_goes_by_arrival():
+    with mjpeg_server(clips.numbered(50), fps=12.5) as address, Following(address) as feed:
+        feed.wait_for_frames(20)
+        steps = np.diff([frame.pts_s for frame in feed.frames[5:]])
+        assert 0.06 < np.median(steps) < 0.11  # 0.08 s apart, whatever FFmpeg's nominal 25 fps say
+
+
+def test_mjpeg_that_ends_is_a_fault():
+    with mjpeg_server(clips.numbered(5), num=20) as address, Following(address) as feed:
+        feed.wait_for_state("reconnecting")
+        assert "broke off" in feed.said
+
+
+def test_hls_is_shown_at_its_own_pace(tmp_path: Path):
+    options = {"g": "12"}
+    clips.write_clip(tmp_path / "v.m3u8", clips.numbered(40), container_format="hls", options=options)
+    with serve_folder(tmp_path) as address, Following(f"{address}/v.m3u8?token=s3cret") as feed:
+        feed.drain()
+        assert feed.states[-1] == "ended"
+        assert len(feed.frames) > 30
+        assert numbers(feed) == sorted(numbers(feed))
+        assert "s3cret" not in feed.said
+
+
+def test_a_file_over_http_ends_as_a_file_does(tmp_path: Path):
+    clips.write_clip(tmp_path / "a.mp4", clips.numbered(20))
+    options = SourceOptions(every_frame=True)
+    with serve_folder(tmp_path) as address, Following(f"{address}/a.mp4", options, newest_wins=False) as feed:
+        feed.drain()
+        assert feed.states[-1] == "ended"
+        assert numbers(feed) == list(range(20))
+
+
+def test_what_is_not_there_is_said(tmp_path: Path):
+    with serve_folder(tmp_path) as address, Following(f"{address}/x.m3u8", SourceOptions(retries=0)) as feed:
+        feed.drain()
+        assert isinstance(feed.error, SourceNotFound)
+    with Following(f"http://127.0.0.1:{free_port()}/x", SourceOptions(retries=0)) as feed:
+        feed.drain()
+        assert isinstance(feed.error, SourceRefused)
+
+
+def test_a_web_page_is_no_video(tmp_path: Path):
+    (tmp_path / "index.html").write_text("<html><body>hello</body></html>" * 20)
+    with serve_folder(tmp_path) as address, Following(f"{address}/index.html", SourceOptions(retries=0)) as feed:
+        feed.drain()
+        assert feed.states[-1] == "failed"
+        assert "\n" not in str(feed.error)
+
+
+def test_rtmp_from_a_publisher():
+    options = SourceOptions(listen=True, read_timeout_s=2.0)
+    with RtmpPublisher(seconds=4.0) as publisher, Following(publisher.url, options) as feed:
+        frames = feed.wait_for_frames(15)
+        assert frames[0].height == 120
+        feed.wait_for_state("reconnecting")  # the publisher is done; the next one is waited for
+
+
+@pytest.mark.services
+def test_the_screen(monkeypatch: pytest.MonkeyPatch):
+    with virtual_display(640, 480) as display:
+        monkeypatch.setenv("DISPLAY", display)
+        with Following("screen:320x200+8+16") as feed:
+            assert feed.wait_for_frames(5)[0].planes[0].shape == (200, 320, 3)
+        with Following("screen") as feed:
+            assert feed.wait_for_frames(3)[0].planes[0].shape == (480, 640, 3)
+        with Following("screen:3200x200+8+16") as feed:
+            feed.drain()
+            assert "area" in str(feed.error)
