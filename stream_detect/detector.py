@@ -4,9 +4,11 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,7 @@ from stream_detect.weights import Weights, load_weights
 
 SCORED_HZ = 8.0  # of a clip, so many frames a second are analysed at least
 BATCH = 8  # analysed frames that go through together
+PARALLEL_EXPERTS = 2  # on a CPU, so many experts look at the faces at the same time
 PICTURE_SIDE = 1280  # faces of a still picture are sought on a copy whose longer side is at most this
 
 
@@ -64,6 +67,21 @@ class Detector:
         self._decision: DecisionSettings = settings_from(DecisionSettings(), given.thresholds)
         self._quality_columns = columns_of(given.fusion.quality)
         self._finder = load_detector(self.device, threads=threads)
+        self._pool = ThreadPoolExecutor(PARALLEL_EXPERTS, "expert") if self.device == "cpu" else None
+
+    def close(self) -> None:
+        """End the threads that experts run in; may be called twice. What is judged later is judged in one thread."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown()
+
+    def __enter__(self) -> "Detector":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     @property
     def decision(self) -> DecisionSettings:
@@ -134,11 +152,19 @@ class Detector:
         logits = np.full((len(faces), len(self.experts)), np.nan, np.float32)
         llr = np.full(len(faces), np.nan, np.float32)
         if len(usable):
-            said = {name: expert.logits(chosen(crops, usable)) for name, expert in self.experts.items()}
+            said = self._logits(chosen(crops, usable))
             logits[usable] = np.stack(list(said.values()), axis=1)
             known = gather_logits(said, self.weights.fusion.experts)
             llr[usable] = fuse(known, measures[usable][:, self._quality_columns], self.weights.fusion)
         return [self._verdict(*one) for one in zip(faces, reasons, llr, logits, quality_score(measures), strict=True)]
+
+    def _logits(self, crops: FaceCrops) -> dict[str, np.ndarray]:
+        """Each expert's logits; on a CPU several experts look at the same time, the slowest begin first."""
+        names = list(reversed(self.experts))
+        if self._pool is None:
+            return {name: self.experts[name].logits(crops) for name in self.experts}
+        said = dict(zip(names, self._pool.map(lambda name: self.experts[name].logits(crops), names), strict=True))
+        return {name: said[name] for name in self.experts}
 
     def _verdict(
         self, face: Face, reasons: tuple[Reason, ...], llr: np.float32, logits: np.ndarray, quality: np.float32

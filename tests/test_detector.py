@@ -192,3 +192,11 @@ def test_batches_keep_every_frame():
         [4, 5, 6, 7],
         [8, 9],
     ]
+
+
+def test_a_closed_detector_still_judges():
+    picture = clips.portrait(480, 640, 200)
+    with Detector(device="cpu", weights=random_weights()) as closed:
+        before = closed.frame(picture).faces[0]
+    closed.close()
+    assert closed.frame(picture).faces[0].llr == pytest.approx(before.llr, abs=1e-5)
