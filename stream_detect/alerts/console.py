@@ -4,7 +4,7 @@ import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TextIO
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -64,10 +64,19 @@ class Views:
             self.alerts.append(line)
 
 
+@runtime_checkable
+class Writable(Protocol):
+    """A text stream."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> object: ...
+
+
 class PlainConsole:
     """One line for each change of a source and each alert; frames are not told one by one."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Writable) -> None:
         self._stream = stream
         self._views = Views()
         self._is_closed = False
@@ -90,7 +99,7 @@ class PlainConsole:
         try:
             print(words, file=self._stream, flush=True)
         except BrokenPipeError as error:
-            raise ReaderGone(self._stream.name) from error
+            raise ReaderGone("the console") from error
 
 
 class LiveConsole:
