@@ -3,12 +3,12 @@
 from tests.servers.display import virtual_display
 from tests.servers.http import mjpeg_server, serve_folder
 from tests.servers.ports import free_port
-from tests.servers.rtmp import RtmpPublisher
+from tests.servers.publisher import Publisher
 from tests.servers.rtsp import RtspServer
 from tests.servers.strange import greedy_server, mute_rtsp_server, silent_server
 
 __all__ = [
-    "RtmpPublisher",
+    "Publisher",
     "RtspServer",
     "free_port",
     "greedy_server",

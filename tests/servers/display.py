@@ -16,7 +16,8 @@ def virtual_display(width: int = 640, height: int = 480) -> Iterator[str]:
     program = require_program("Xvfb")
     read_end, write_end = os.pipe()
     command = [program, "-displayfd", str(write_end), "-screen", "0", f"{width}x{height}x24", "-nolisten", "tcp"]
-    process = subprocess.Popen([*command, "-br"], pass_fds=[write_end], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([*command, "-br"], pass_fds=[write_end], **quiet)
     os.close(write_end)
     try:
         with os.fdopen(read_end) as said:

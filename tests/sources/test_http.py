@@ -8,7 +8,7 @@ import pytest
 from stream_detect.errors import SourceNotFound, SourceRefused
 from stream_detect.sources import SourceOptions
 from tests import clips
-from tests.servers import RtmpPublisher, free_port, mjpeg_server, serve_folder, virtual_display
+from tests.servers import Publisher, free_port, mjpeg_server, serve_folder, virtual_display
 from tests.sources.following import Following
 
 
@@ -66,12 +66,15 @@ def test_a_web_page_is_no_video(tmp_path: Path):
         assert "\n" not in str(feed.error)
 
 
-def test_rtmp_from_a_publisher():
-    options = SourceOptions(listen=True, read_timeout_s=2.0)
-    with RtmpPublisher(seconds=4.0) as publisher, Following(publisher.url, options) as feed:
-        frames = feed.wait_for_frames(15)
-        assert frames[0].height == 120
-        feed.wait_for_state("reconnecting")  # the publisher is done; the next one is waited for
+@pytest.mark.parametrize("scheme", ["rtsp", "rtmp"])
+def test_publishers_are_waited_for_one_after_the_other(scheme: str):
+    publisher = Publisher(scheme, seconds=3.0)
+    with Following(publisher.url, SourceOptions(listen=True, read_timeout_s=2.0)) as feed:
+        with publisher:
+            assert feed.wait_for_frames(15)[0].height == 120
+            feed.wait_for_state("reconnecting")
+        with publisher:
+            assert feed.wait_for_frames(15)[0].height == 120
 
 
 @pytest.mark.services

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from stream_detect.decode.convert import Converter
 from stream_detect.errors import SourceDenied, SourceNotFound
 from stream_detect.sources import SourceOptions
 from stream_detect.sources.ring import remux
@@ -108,3 +109,18 @@ def test_a_stream_that_never_sends_a_frame_is_opened_anew():
 def test_a_closed_feed_ends_within_its_time_out():
     with silent_server() as port, Following(f"rtsp://127.0.0.1:{port}/x", QUICK):
         time.sleep(2.7)  # `Following` checks that no thread is left
+
+
+def test_frames_do_not_age_when_decoding_is_too_slow(monkeypatch: pytest.MonkeyPatch):
+    """25 frames a second come, some 10 can be decoded: others are skipped, counted, and the picture stays fresh."""
+    convert = Converter.__call__
+
+    def slowly(self, picture):
+        time.sleep(0.1)
+        return convert(self, picture)
+
+    monkeypatch.setattr(Converter, "__call__", slowly)
+    with RtspServer() as server, Following(server.url) as feed:
+        feed.wait_until(lambda: feed.reader.counts.dropped["late"] > 40, timeout_s=30, what="skipped frames")
+        lags = [frame.arrived_s - frame.pts_s for frame in feed.frames]
+        assert min(lags[-5:]) - min(lags) < 4.0

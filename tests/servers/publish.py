@@ -1,4 +1,4 @@
-"""Publishes a moving pattern to an RTMP address in real time, as soon as somebody listens there.
+"""Publishes a moving pattern to an RTSP or RTMP address in real time, as soon as somebody listens there.
 
 PyAV holds the GIL while a network output opens and closes, so this is a process of its own and no thread of the test.
 """
@@ -13,7 +13,8 @@ PATIENCE_S = 20.0
 
 
 def publish(url: str, seconds: float) -> None:
-    with av.open(url, "w", format="flv") as output:
+    kind, options = ("rtsp", {"rtsp_transport": "tcp"}) if url.startswith("rtsp") else ("flv", {})
+    with av.open(url, "w", format=kind, container_options=options) as output:
         stream = output.add_stream(
             "libx264", rate=25, options={"preset": "ultrafast", "tune": "zerolatency", "g": "12"}
         )

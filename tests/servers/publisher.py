@@ -1,4 +1,4 @@
-"""An RTMP publisher in a child process, for a source in listen mode."""
+"""An RTSP or RTMP publisher in a child process, for a source in listen mode."""
 
 import subprocess
 import sys
@@ -7,18 +7,18 @@ from types import TracebackType
 
 from tests.servers.ports import free_port
 
-PROGRAM = Path(__file__).with_name("rtmp_publisher.py")
+PROGRAM = Path(__file__).with_name("publish.py")
 
 
-class RtmpPublisher:
+class Publisher:
     """Publishes numbered grey frames of 160 x 120 to `url` for `seconds`, as soon as a source listens there."""
 
-    def __init__(self, seconds: float = 20.0) -> None:
-        self.url = f"rtmp://127.0.0.1:{free_port()}/live/test"
+    def __init__(self, scheme: str, seconds: float = 20.0) -> None:
+        self.url = f"{scheme}://127.0.0.1:{free_port()}/live/test"
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> "RtmpPublisher":
+    def __enter__(self) -> "Publisher":
         command = [sys.executable, str(PROGRAM), self.url, str(self._seconds)]
         self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         return self
