@@ -1,7 +1,10 @@
 """HTTP: a camera's MJPEG, HLS, a file; RTMP from a publisher; a display; each from a real local server."""
 
+import itertools
+import threading
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -38,6 +41,39 @@ def test_hls_is_shown_at_its_own_pace(tmp_path: Path):
         assert len(feed.frames) > 30
         assert numbers(feed) == sorted(numbers(feed))
         assert "s3cret" not in feed.said
+
+
+def broadcast(folder: Path, stop: threading.Event) -> None:
+    """Write a live HLS playlist at 25 fps, half a second a segment, until told to stop; it never says that it ends."""
+    options = {"hls_time": "0.5", "hls_list_size": "4", "hls_flags": "omit_endlist"}
+    with av.open(str(folder / "live.m3u8"), "w", format="hls", options=options) as output:
+        stream = output.add_stream(
+            "libx264", rate=25, options={"preset": "ultrafast", "tune": "zerolatency", "g": "12"}
+        )
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for rgb in itertools.cycle(clips.numbered(50)):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+            if stop.wait(0.04):
+                return
+
+
+def test_live_hls_is_followed_at_its_own_pace_and_its_silence_is_a_fault(tmp_path: Path):
+    stop = threading.Event()
+    writer = threading.Thread(target=broadcast, args=(tmp_path, stop))
+    writer.start()
+    while not (tmp_path / "live.m3u8").exists():
+        stop.wait(0.1)
+    try:
+        with serve_folder(tmp_path) as address, Following(f"{address}/live.m3u8") as feed:
+            frames = feed.wait_for_frames(60)
+            shown_s = frames[-1].arrived_s - frames[0].arrived_s
+            assert shown_s > 0.6 * (frames[-1].pts_s - frames[0].pts_s)  # and not half a second at once
+            stop.set()
+            feed.wait_for_state("reconnecting")
+            assert feed.reader.counts.dropped["stale"] < 0.3 * feed.reader.counts.frames
+    finally:
+        stop.set()
+        writer.join()
 
 
 def test_a_file_over_http_ends_as_a_file_does(tmp_path: Path):
