@@ -1,5 +1,6 @@
 """Files of every kind give every frame, or one clear error."""
 
+import os
 from pathlib import Path
 
 import av
@@ -97,6 +98,11 @@ def cut_at_the_start(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
 
 
+def of_unknown_codec(path: Path) -> None:
+    made = clips.write_clip(path.with_suffix(".avi"), clips.numbered(10), codec="mjpeg")
+    path.write_bytes(made.read_bytes().replace(b"MJPG", b"ZZQ9"))
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -105,6 +111,7 @@ def cut_at_the_start(path: Path) -> None:
         (lambda path: path.write_bytes(bytes(range(256)) * 40), "video"),
         (lambda path: path.mkdir(), "folder"),
         (sound_only, "audio"),
+        (of_unknown_codec, "codec is unknown"),
         (cut_at_the_start, "not a video"),
         (lambda path: path.write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n"), "not a video"),
     ],
@@ -127,8 +134,6 @@ def test_a_missing_file_fails_clearly(tmp_path: Path):
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path):
-    import os
-
     os.mkfifo(tmp_path / "pipe.mp4")
     with pytest.raises(SourceUnsupported, match="regular"):
         frames_of(tmp_path / "pipe.mp4")
