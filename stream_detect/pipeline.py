@@ -275,11 +275,12 @@ class Watching:
             if watched.state == "live" and time.monotonic() - watched.told_s >= self._settings.status_every_s:
                 yield watched.status("live", "", self.run)
 
-    def _judged(self, taken: Sequence[tuple[Watched, Frame]]) -> Iterator[FrameVerdict | Alert]:
+    def _judged(self, taken: Sequence[tuple[Watched, Frame]]) -> Iterator[Line]:
         """One batch for all feeds: find or follow the faces, judge them, decide."""
         sound = []
         for watched, frame in taken:
             reason = reason_not_to_judge(watched, frame)
+            yield from self._stillness_news(watched, reason)
             if reason is None:
                 sound.append((watched, frame))
             else:
@@ -293,6 +294,14 @@ class Watching:
             self._analysed += 1
             decided, alerts = watched.decision.judged(self._verdict(frame, said, ()))
             yield from self._told(frame, decided, alerts)
+
+    def _stillness_news(self, watched: Watched, reason: Reason | None) -> Iterator[Status]:
+        """A picture that stands still is told once, and so is its moving again."""
+        if reason == "frozen" and watched.state == "live":
+            words = f"the picture has not changed for {self._settings.frozen_after_s:g} s"
+            yield watched.status("stalled", words, self.run)
+        elif reason is None and watched.state == "stalled":
+            yield watched.status("live", "the picture moves again", self.run)
 
     def _faces(self, sound: Sequence[tuple[Watched, Frame]]) -> list[list[Face]]:
         """The faces of each frame: searched in all frames that are due, in one batch, and followed in the others."""

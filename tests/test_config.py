@@ -1,5 +1,7 @@
 """Configuration files: what they give, and how they are refused."""
 
+from pathlib import Path
+
 import pytest
 
 from stream_detect.config import DecisionSettings, Feed, VerdictLimits, WatchSettings, read_config, updated
@@ -32,6 +34,11 @@ def test_feeds_and_settings_are_read(tmp_path):
     assert read.feeds == (Feed("rtsp://door/live", "door", "udp"), Feed("webcam", every_frame=True))
     assert updated(WatchSettings(), read.watch, "").duration_s == 60
     assert updated(DecisionSettings(), read.decision, "").raise_above == 0.95
+
+
+def test_the_example_is_a_configuration():
+    example = read_config(Path(__file__).parents[1] / "examples" / "feeds.toml")
+    assert [feed.name for feed in example.feeds] == ["front door", "lobby"]
 
 
 def test_an_empty_file_changes_nothing(tmp_path):

@@ -175,6 +175,7 @@ def test_a_picture_that_stands_still_is_frozen_and_not_judged():
     assert frozen
     assert all(frame.faces == () for frame in frozen)
     assert lines[-1].dropped["frozen"] == len(frozen)
+    assert [line.state for line in kinds(lines, Status)] == ["connecting", "live", "stalled", "ended"]
 
 
 def test_a_file_may_stand_still(tmp_path):
