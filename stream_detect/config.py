@@ -46,13 +46,11 @@ class DecisionSettings:
 class VerdictLimits:
     """Where one face's calibrated probability becomes a word; in between it is inconclusive."""
 
-    fake_above: float = 0.7  # at least this: "fake"
-    real_below: float = 0.4  # at most this: "real"
+    fake: float = 0.8  # at least this: "fake"
+    real: float = 0.35  # at most this: "real"
 
     def __post_init__(self) -> None:
-        require(
-            {"real_below": 0 <= self.real_below <= self.fake_above <= 1}, self, "0 <= real_below <= fake_above <= 1"
-        )
+        require({"real": 0 <= self.real <= self.fake <= 1}, self, "0 <= real <= fake <= 1")
 
 
 @dataclass(frozen=True, slots=True)

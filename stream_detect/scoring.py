@@ -148,6 +148,6 @@ def word(
         counted = Counter(reason for some in reasons for reason in some)
         return "inconclusive", tuple(reason for reason, _ in counted.most_common(1)) or ("no_face",)
     probability = probability_of(llr)
-    if probability >= limits.fake_above:
+    if probability >= limits.fake:
         return "fake", ()
-    return ("real", ()) if probability <= limits.real_below else ("inconclusive", ("disagreement",))
+    return ("real", ()) if probability <= limits.real else ("inconclusive", ("disagreement",))

@@ -94,5 +94,5 @@ def test_a_password_in_a_wrong_value_is_hidden(tmp_path):
 
 
 def test_verdict_limits_keep_their_order():
-    with pytest.raises(ConfigError, match="real_below"):
-        VerdictLimits(fake_above=0.3, real_below=0.6)
+    with pytest.raises(ConfigError, match="real"):
+        VerdictLimits(fake=0.3, real=0.6)

@@ -163,12 +163,12 @@ def test_missing_weights_fail(tmp_path):
 
 
 def test_thresholds_of_the_weights_are_taken():
-    weights = replace(random_weights(), thresholds={"fake_above": 0.95, "raise_above": 0.99, "of_another_version": 1.0})
+    weights = replace(random_weights(), thresholds={"fake": 0.95, "raise_above": 0.99, "of_another_version": 1.0})
     detector = Detector(device="cpu", weights=weights, experts=["color"])
-    assert (detector.limits.fake_above, detector.decision.raise_above) == (0.95, 0.99)
+    assert (detector.limits.fake, detector.decision.raise_above) == (0.95, 0.99)
 
 
-@pytest.mark.parametrize("given", [{"thresholds": {"fake_above": 3.0}}, {"quality_limits": {"min_face_px": -3.0}}])
+@pytest.mark.parametrize("given", [{"thresholds": {"fake": 3.0}}, {"quality_limits": {"min_face_px": -3.0}}])
 def test_limits_that_can_not_be_meant_fail(given):
     with pytest.raises(WeightsError, match="a limit that can't be meant"):
         Detector(device="cpu", weights=replace(random_weights(), **given), experts=["color"])

@@ -97,7 +97,7 @@ def test_the_trimmed_mean_lies_among_the_values(values):
 def test_a_score_is_a_probability_and_its_verdict_fits(llrs):
     score = score_video("a.mp4", clip(llrs), len(llrs), LIMITS)
     assert 0 <= score.fake_probability <= 1
-    expected = "fake" if score.fake_probability >= LIMITS.fake_above else "real"
-    if not LIMITS.real_below < score.fake_probability < LIMITS.fake_above:
+    expected = "fake" if score.fake_probability >= LIMITS.fake else "real"
+    if not LIMITS.real < score.fake_probability < LIMITS.fake:
         assert score.verdict == expected
     assert math.isfinite(score.worst_second[1])

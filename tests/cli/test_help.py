@@ -7,7 +7,7 @@ import pytest
 
 from tests.cli.program import PROGRAM, run
 
-COMMANDS = ["watch", "score"]
+COMMANDS = ["watch", "score", "train"]
 
 
 def test_help_comes_at_once():
