@@ -1,0 +1,283 @@
+"""Train everything on a manifest or on folders: scenes, forgeries, networks, heads, fusion, calibration, weights.
+
+Every step keeps what it made in the run's folder, so that a run that was interrupted goes on where it stopped.
+"""
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stream_detect.errors import ConfigError
+from stream_detect.experts.heads import LinearHead, fit_head
+from stream_detect.faces import load_detector
+from stream_detect.fusion.fusion import FusionWeights, calibrate_fusion, fit_fusion, fuse
+from stream_detect.fusion.quality import QUALITY_NAMES
+from stream_detect.training.manifest import Item, items_in_folders, read_manifest
+from stream_detect.training.networks import Schedule, embed_all, fit_network
+from stream_detect.training.samples import FINGERPRINTS, Samples, Task, Workshop, plan_shards, read_shards
+from stream_detect.training.scenes import SceneStore, collect
+from stream_detect.weights import NetworkWeights, Weights, save_weights
+
+HELD_OUT = 5  # every fifth person is kept from networks and heads, for fusion and calibration
+Tell = Callable[[str, int, int, str], None]  # step, done, of, detail
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """What to train on and for how long."""
+
+    out: Path  # the weights go here
+    run: Path  # scenes, samples and checkpoints are kept here, some gigabytes
+    manifest: Path | None = None
+    real: tuple[Path, ...] = ()  # folders of real footage; enough on its own
+    fake: tuple[Path, ...] = ()  # folders of forged footage
+    rounds: int = 2  # times every scene is forged and degraded anew
+    per_clip: int = 24  # frames taken from a clip
+    strength: float = 0.85  # of the degradations, in [0, 1]
+    epochs: float = 3.0  # passes of each network over the samples
+    input_px: int = 160  # side that the attention expert sees
+    pretrained: bool = True  # start its stem from ImageNet
+    seed: int = 11
+    thresholds: dict[str, float] = field(default_factory=lambda: {"fake": 0.8, "real": 0.35})
+
+    def __post_init__(self) -> None:
+        if self.manifest is None and not self.real:
+            raise ConfigError("nothing to train on: expected a manifest, or at least one folder of real footage")
+        if self.rounds < 1 or self.per_clip < 1 or self.epochs <= 0:
+            raise ConfigError(f"rounds, frames a clip and epochs must be positive, got {self}")
+        if not 0 <= self.strength <= 1:
+            raise ConfigError(f"strength must lie in [0, 1], got {self.strength}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """Samples with what the fits need to know of them."""
+
+    items: Sequence[Item]
+    samples: Samples
+    weights: np.ndarray  # (samples,) how much each row counts
+    is_held: np.ndarray  # (samples,) rows of people whom networks and heads never see
+
+    @property
+    def groups(self) -> np.ndarray:
+        return np.array([self.items[k].group for k in self.samples.item])
+
+
+def train(settings: TrainSettings, tell: Tell = lambda *_: None) -> dict[str, Any]:
+    """Train, write the weights and their model card's numbers; gives those numbers back.
+
+    Raises:
+        ConfigError: if there are too few people to hold some out, or no faces.
+        SourceNotFound: if the manifest or a folder is missing.
+    """
+    items = read_manifest(settings.manifest) if settings.manifest else items_in_folders(settings.real, settings.fake)
+    store = SceneStore(settings.run / "scenes")
+    detector = load_detector()
+    for index in collect(items, store, detector, settings.per_clip):
+        tell("cutting faces", index + 1, len(items), items[index].path.name)
+    prepared = prepare(items, make_samples(items, store, settings, tell))
+    networks = train_networks(prepared, settings, tell)
+    weights, report = fit_rest(prepared, networks, settings)
+    save_weights(weights, settings.out)
+    return report
+
+
+def make_samples(items: Sequence[Item], store: SceneStore, settings: TrainSettings, tell: Tell) -> list[Path]:
+    """The shards of all rounds; those that are there already are kept."""
+    keys = store.keys(range(len(items)))
+    if not keys:
+        raise ConfigError(
+            "no face was found in the footage; expected pictures or clips with faces of 40 pixels or more"
+        )
+    tasks = plan_shards(keys, copies_of(items), settings.rounds, settings.seed, settings.strength)
+    partners = [key for key in keys if not items[key[0]].is_fake]
+    workshop = Workshop(items, store, settings.run / "shards")
+    done = []
+    for number, task in enumerate(tasks, start=1):
+        done.append(make_shard(workshop, task, partners))
+        tell("forging and degrading", number, len(tasks), task.name)
+    return done
+
+
+def make_shard(workshop: Workshop, task: Task, partners: Sequence[tuple[int, int]]) -> Path:
+    return workshop.make(task, partners)
+
+
+def copies_of(items: Sequence[Item]) -> dict[int, int]:
+    """How often an item's scenes come in a round: files of small sources more often, up to three times."""
+    sizes: dict[tuple[str, bool], int] = {}
+    for item in items:
+        sizes[item.source, item.is_fake] = sizes.get((item.source, item.is_fake), 0) + 1
+    largest = max(sizes.values())
+    wanted = {key: min(3, max(1, round(np.sqrt(largest / size)))) for key, size in sizes.items()}
+    return {k: 1 if item.kind == "video" else wanted[item.source, item.is_fake] for k, item in enumerate(items)}
+
+
+def prepare(items: Sequence[Item], shards: Sequence[Path]) -> Prepared:
+    """Samples with their weights and who is held out.
+
+    Raises:
+        ConfigError: if either side of the split lacks a class.
+    """
+    samples = read_shards(shards)
+    groups = [items[k].group for k in samples.item]
+    is_held = np.array([zlib.crc32(group.encode()) % HELD_OUT == 0 for group in groups])
+    for name, side in (("training", ~is_held), ("calibration", is_held)):
+        if len(np.unique(samples.is_fake[side])) < 2:
+            raise ConfigError(f"too few people: the {name} side has no real or no forged faces; give more footage")
+    return Prepared(items, samples, row_weights(items, samples), is_held)
+
+
+def row_weights(items: Sequence[Item], samples: Samples) -> np.ndarray:
+    """Every source counts the same within real and within each way of forging; real as much as forged.
+
+    Within a source every person counts by the square root of how many faces there are of them.
+    """
+    groups = np.array([items[k].group for k in samples.item])
+    strata = np.array([f"{items[k].source}|{made}" for k, made in zip(samples.item, samples.made, strict=True)])
+    weights = np.ones(len(samples))
+    _, member, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    weights /= np.sqrt(counts[member])
+    for stratum in np.unique(strata):
+        rows = strata == stratum
+        people = len(np.unique(groups[rows]))
+        weights[rows] *= np.sqrt(min(people, 400)) / weights[rows].sum()
+    for is_fake in (False, True):
+        rows = samples.is_fake == is_fake
+        weights[rows] /= weights[rows].sum()
+    return weights * len(samples) / 2
+
+
+def network_plans(settings: TrainSettings) -> dict[str, tuple[Callable[[], Any], Schedule]]:
+    """How to build each network, and its schedule."""
+    return {
+        "mesonet": (new_mesonet, Schedule(settings.epochs, 32, rate=2e-3, seed=settings.seed)),
+        "attention": (
+            lambda: new_attention(settings),
+            Schedule(settings.epochs, 32, rate=6e-4, stem_rate=0.7, seed=settings.seed + 1),
+        ),
+    }
+
+
+def new_mesonet() -> Any:
+    from stream_detect.experts.mesonet import Meso4
+
+    return Meso4()
+
+
+def new_attention(settings: TrainSettings) -> Any:
+    from stream_detect.experts.attention import AttentionConfig, AttentionNet, load_pretrained_stem
+
+    network = AttentionNet(AttentionConfig(input_px=settings.input_px))
+    if settings.pretrained:
+        load_pretrained_stem(network)
+    return network
+
+
+def train_networks(prepared: Prepared, settings: TrainSettings, tell: Tell) -> dict[str, Any]:
+    """Every network, fitted on the people who are not held out."""
+    return {name: train_network(name, prepared, settings, tell) for name in network_plans(settings)}
+
+
+def train_network(name: str, prepared: Prepared, settings: TrainSettings, tell: Tell) -> Any:
+    import torch
+
+    build, schedule = network_plans(settings)[name]
+    torch.manual_seed(settings.seed)
+    network = build().to(memory_format=torch.channels_last)
+    folder = settings.run / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = np.where(prepared.is_held, 0, prepared.weights)
+    fit_network(
+        network,
+        prepared.samples,
+        weights,
+        schedule,
+        folder / f"{name}.safetensors",
+        lambda what, step, steps, loss: tell(f"learning {what}", step, steps, f"loss {loss:.3f}"),
+    )
+    return network
+
+
+def fit_rest(prepared: Prepared, networks: dict[str, Any], settings: TrainSettings) -> tuple[Weights, dict[str, Any]]:
+    """Heads on the people seen, fusion and calibration on those held out; half of these check the calibration."""
+    features = all_features(prepared.samples, networks)
+    heads = {name: expert_head(name, features[name], prepared, networks) for name in features}
+    held = np.flatnonzero(prepared.is_held)
+    logits = np.stack([heads[name](features[name][held]) for name in heads], axis=1)
+    fusion = held_out_fusion(prepared, held, logits, tuple(heads))
+    weights = Weights(
+        heads=heads,
+        networks={name: pack_network(network) for name, network in networks.items()},
+        fusion=fusion,
+        thresholds=settings.thresholds,
+        data=describe_data(prepared.items),
+    )
+    return weights, held_out_report(prepared, held, logits, fusion)
+
+
+def all_features(samples: Samples, networks: dict[str, Any]) -> dict[str, np.ndarray]:
+    rows = np.arange(len(samples))
+    fingerprints = {name: getattr(samples, name) for name in FINGERPRINTS}
+    return fingerprints | {name: embed_all(network, samples, rows) for name, network in networks.items()}
+
+
+def expert_head(name: str, features: np.ndarray, prepared: Prepared, networks: dict[str, Any]) -> LinearHead:
+    """A network keeps the head that it learned; a fingerprint's is a logistic regression."""
+    if name in networks:
+        return network_head(networks[name])
+    seen = ~prepared.is_held
+    return fit_head(features[seen], prepared.samples.is_fake[seen].astype(int), prepared.weights[seen], l2=3e-3)
+
+
+def network_head(network: Any) -> LinearHead:
+    """The last layer of a network as a linear head over its embedding, without standardization or clipping."""
+    last = network.head[-1] if hasattr(network.head, "__getitem__") else network.head
+    weight, bias = last.weight.detach().numpy()[0], last.bias.detach().numpy()
+    scale = np.full(len(weight), 1e3, np.float32)  # so wide that nothing is clipped
+    return LinearHead(
+        np.zeros(len(weight), np.float32), scale, (weight * 1e3).astype(np.float32), bias.astype(np.float32)
+    )
+
+
+def held_out_fusion(
+    prepared: Prepared, held: np.ndarray, logits: np.ndarray, experts: tuple[str, ...]
+) -> FusionWeights:
+    samples, groups = prepared.samples, prepared.groups[held]
+    labels, quality = samples.is_fake[held].astype(int), samples.quality[held]
+    weight = prepared.weights[held]
+    fusion = fit_fusion(
+        logits, quality, labels, weight, groups, experts=experts, quality_names=QUALITY_NAMES, l2=3e-3, l2_quality=1.0
+    )
+    return calibrate_fusion(fusion, logits, quality, labels, weight)
+
+
+def pack_network(network: Any) -> NetworkWeights:
+    from stream_detect.experts.networks import pack
+
+    return pack(network)
+
+
+def describe_data(items: Sequence[Item]) -> str:
+    sources = sorted({item.source for item in items if item.source})
+    return "learned from " + (", ".join(sources) or "the user's own footage") + "; see MODEL_CARD.md for licences"
+
+
+def held_out_report(prepared: Prepared, held: np.ndarray, logits: np.ndarray, fusion: FusionWeights) -> dict[str, Any]:
+    """AUC of every expert and of the fusion on held-out people, all and by the way of forging."""
+    from stream_detect.training.metrics import auc
+
+    made, is_fake = prepared.samples.made[held], prepared.samples.is_fake[held]
+    llr = fuse(logits, prepared.samples.quality[held], fusion)
+    columns = {name: logits[:, k] for k, name in enumerate(fusion.experts)} | {"fused": llr}
+    kinds = {str(kind): (made == kind) | ~is_fake for kind in np.unique(made[is_fake])} | {
+        "all": np.ones(len(held), bool)
+    }
+    return {
+        name: {kind: round(auc(scores[rows], is_fake[rows]), 4) for kind, rows in kinds.items()}
+        for name, scores in columns.items()
+    }
