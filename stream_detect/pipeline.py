@@ -11,7 +11,6 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import TracebackType
@@ -34,6 +33,7 @@ Watchable = str | Feed | Source
 OnFrame = Callable[[Frame, FrameVerdict], None]
 
 LOOK_AROUND_S = 0.2  # how long the loop waits at most before it looks at the clock
+PATIENCE_S = 2.0  # how long readers are waited for at the end, all of them together
 STATUSES = 256  # status lines that may wait to be told
 FINAL: tuple[State, ...] = ("ended", "failed")
 ALWAYS_TOLD = ("stale", "corrupt")  # causes that every status names, at 0 too
@@ -186,7 +186,7 @@ class Watching:
         self._bell = threading.Event()
         self._statuses: Mailbox[Status] = Mailbox(STATUSES, newest_wins=True, bell=self._bell)
         self._watched = {source.name: self._watch(source, decision) for source in sources}
-        self._stack = ExitStack()
+        self._readers: list[Reader] = []  # those that were started
 
     def _watch(self, source: Source, decision: DecisionSettings) -> Watched:
         newest_wins = not source.every_frame
@@ -206,8 +206,7 @@ class Watching:
 
     def __enter__(self) -> "Watching":
         for watched in self._watched.values():
-            self._stack.callback(watched.reader.close)
-            watched.reader.start()
+            self._readers.append(watched.reader.start())
         return self
 
     def __exit__(
@@ -216,10 +215,16 @@ class Watching:
         self.close()
 
     def close(self) -> None:
-        """Let go of every source; may be called twice."""
-        for watched in self._watched.values():
-            watched.reader.stop()  # all of them at once, before waiting for each
-        self._stack.close()
+        """Let go of every source; may be called twice.
+
+        A reader that hangs in a connection attempt is not waited for: it ends by itself when that times out.
+        """
+        for reader in self._readers:
+            reader.stop()
+        until_s = time.monotonic() + PATIENCE_S
+        for reader in self._readers:
+            reader.join(max(0.0, until_s - time.monotonic()))
+        self._readers.clear()
 
     def lines(self, stop: threading.Event) -> Iterator[Line]:
         """Everything there is to say until all sources have ended, `stop` is set, or the run's limit is reached."""
@@ -329,7 +334,7 @@ class Watching:
         over = [watched for watched in self._watched.values() if watched.ending and not len(watched.frames)]
         for watched in over:
             del self._watched[watched.source.name]
-            watched.reader.close()
+            watched.reader.close()  # it is done: nothing to wait for
             yield from self._last_lines(watched, watched.ending)
 
     def _stopped(self, reason: str) -> Iterator[Alert | Status]:
