@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from stream_detect.cli import score, train, watch
+from stream_detect.cli import evaluate, score, train, watch
 from stream_detect.errors import ReaderGone, StreamDetectError
 from stream_detect.redact import redact
 
@@ -47,6 +47,7 @@ def options(
 
 app.command("watch", epilog=watch.EXAMPLE)(watch.watch)
 app.command("score", epilog=score.EXAMPLE)(score.score)
+app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("train", epilog=train.EXAMPLE)(train.train)
 
 

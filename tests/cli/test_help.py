@@ -7,7 +7,7 @@ import pytest
 
 from tests.cli.program import PROGRAM, run
 
-COMMANDS = ["watch", "score", "train"]
+COMMANDS = ["watch", "score", "evaluate", "train"]
 
 
 def test_help_comes_at_once():
