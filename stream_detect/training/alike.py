@@ -1,7 +1,8 @@
 """Both classes through one encoder: the same size, codec and rate, so that only the picture can tell them apart."""
 
 import contextlib
-from collections.abc import Iterator
+import itertools
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import av
@@ -21,6 +22,7 @@ SURROUND = 2.0  # side of the kept square, in sides of the face
 STILL_PX, JPEG_QUALITY = 192, 75
 CLIP_PX, BIT_RATE, FPS, LONGEST_S = 256, 250_000, 25, 10.0
 ENCODER = {"preset": "medium", "x264-params": "keyint=50"}
+SOUGHT_FRAMES = 50  # of a clip; when none of them has a face, all of the picture is taken
 
 
 def encode_alike(item: Item, folder: Path, detector: FaceDetector) -> Path:
@@ -45,20 +47,31 @@ def encode_alike(item: Item, folder: Path, detector: FaceDetector) -> Path:
 
 def squares(item: Item, detector: FaceDetector) -> Iterator[np.ndarray]:
     """The clip's frames at `FPS`, each the same square around the first face that is found."""
-    window: tuple[int, int, int, int] | None = None
+    window = clip_window(item, detector)
     due_s = 0.0
-    with contextlib.closing(read_frames(open_source(str(item.path)))) as frames:
+    with contextlib.closing(clip_frames(item)) as frames:
         for frame in frames:
             if frame.pts_s > LONGEST_S:
                 return
-            if window is None:
-                face = largest(frame, detector)
-                if face is None and frame.index < 50:
-                    continue
-                window = kept_square(frame, face)
             while due_s <= frame.pts_s + 1e-6:
                 yield squared(frame, window, CLIP_PX)
                 due_s += 1 / FPS
+
+
+def clip_window(item: Item, detector: FaceDetector) -> tuple[int, int, int, int]:
+    """The square that is kept of a clip: around the first face in its first frames."""
+    frame = None
+    with contextlib.closing(clip_frames(item)) as frames:
+        for frame in itertools.islice(frames, SOUGHT_FRAMES):
+            if face := largest(frame, detector):
+                return kept_square(frame, face)
+    if frame is None:
+        raise SourceError(f"{item.path}: no frames came from the clip")
+    return kept_square(frame, None)
+
+
+def clip_frames(item: Item) -> Generator[Frame, None, None]:
+    yield from read_frames(open_source(str(item.path)))
 
 
 def largest(frame: Frame, detector: FaceDetector) -> Face | None:
@@ -86,14 +99,11 @@ def squared(frame: Frame, window: tuple[int, int, int, int], side: int) -> np.nd
 
 
 def write_clip(path: Path, pictures: Iterator[np.ndarray]) -> None:
+    """Pictures of `CLIP_PX` a side as H.264."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=FPS, options=ENCODER)
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = CLIP_PX, CLIP_PX, "yuv420p", BIT_RATE
         stream.codec_context.thread_count = 1
-        count = 0
         for rgb in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
-            count += 1
         container.mux(stream.encode(None))
-    if not count:
-        raise SourceError(f"{path.name}: no frames came from the clip")

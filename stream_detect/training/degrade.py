@@ -8,6 +8,7 @@ from typing import Literal
 import av
 import cv2
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
 from jaxtyping import UInt8
 from PIL import Image
 
@@ -125,19 +126,15 @@ def through_codec(
     height, width = pictures[0].shape[:2]
     if height % 2 or width % 2:
         raise ValueError(f"4:2:0 video needs even sides, got {height}x{width}")
-    encoder = av.CodecContext.create(codec, "w")
+    encoder = video_codec(codec, "w")
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.time_base, encoder.framerate, encoder.thread_count = Fraction(1, fps), Fraction(fps), 1
     encoder.options = options
     if bit_rate:
         encoder.bit_rate = bit_rate
-    packets = []
-    for index, rgb in enumerate(pictures):
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-        picture.pts = index
-        packets += encoder.encode(picture)
+    packets = [packet for index, rgb in enumerate(pictures) for packet in encoder.encode(video_frame(rgb, index))]
     packets += encoder.encode(None)
-    decoder = av.CodecContext.create({"libx264": "h264", "libx265": "hevc"}.get(codec, codec), "r")
+    decoder = video_codec({"libx264": "h264", "libx265": "hevc"}.get(codec, codec), "r")
     decoder.thread_count = 1
     if encoder.extradata:
         decoder.extradata = encoder.extradata
@@ -145,9 +142,23 @@ def through_codec(
     return [yuv420_frame(frame, index, fps) for index, frame in enumerate(decoded)]
 
 
+def video_codec(name: str, mode: Literal["r", "w"]) -> VideoCodecContext:
+    """An encoder ("w") or a decoder ("r")."""
+    context = av.CodecContext.create(name, mode)
+    if not isinstance(context, VideoCodecContext):
+        raise ValueError(f"expected a video codec, got {name!r}")
+    return context
+
+
+def video_frame(rgb: Picture, index: int) -> av.VideoFrame:
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+    picture.pts = index
+    return picture
+
+
 def yuv420_frame(picture: av.VideoFrame, index: int, fps: int) -> Frame:
     planes = tuple(
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width].copy()
+        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width].copy()
         for plane in picture.planes
     )
     return Frame(planes, "yuv420", index=index, pts_s=index / fps, matrix="bt601")

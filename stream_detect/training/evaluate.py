@@ -4,9 +4,11 @@ The score of a file is exactly what `stream-detect score` gives. Where nothing c
 the figures on what was judged stand beside, with the coverage.
 """
 
+import contextlib
+import importlib.util
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from stream_detect.decode.frame import Frame
 from stream_detect.detector import Detector
-from stream_detect.errors import OutputError, SourceError
+from stream_detect.errors import OutputError, SourceError, UsageError
 from stream_detect.experts.table import Expert
 from stream_detect.faces import load_detector
 from stream_detect.fusion.calibration import expected_calibration_error
@@ -61,17 +64,17 @@ def evaluate(settings: EvaluateSettings, detector: Detector, tell: Tell = lambda
     Raises:
         ConfigError, SourceNotFound: for a manifest that can't be used.
         OutputError: if the folder can't be written.
+        UsageError: if the packages of stream-detect[train] are missing.
         WeightsError: if the official weights can't be read.
     """
+    require_packages(settings)
     items = read_manifest(settings.manifest)
     try:
         settings.out.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise OutputError(f"{settings.out}: can't write the report here: {exc.strerror}; name another folder") from exc
     duplicates = near_duplicates(items, read_manifest(settings.without)) if settings.without else []
-    if settings.official:
-        detector.experts[OFFICIAL] = official_mesonet(settings.official)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, beside(detector, settings.official):
         scored, failed = score_all(items, settings, detector, Path(folder), tell)
     kept = [one for one in scored if one.item not in duplicates]
     report = {
@@ -84,8 +87,32 @@ def evaluate(settings: EvaluateSettings, detector: Detector, tell: Tell = lambda
         "near_duplicates_left_out": len(duplicates),
         **{kind: figures([one for one in kept if one.item.kind == kind], settings) for kind in ("image", "video")},
     }
-    write_report(settings.out, report, scored)
+    write_report(settings.out, report, scored, kept)
     return report
+
+
+def require_packages(settings: EvaluateSettings) -> None:
+    """Say what is missing before hours are spent on scores.
+
+    Raises:
+        UsageError: naming the package.
+    """
+    for package in ("matplotlib", *(["h5py"] if settings.official else [])):
+        if importlib.util.find_spec(package) is None:
+            raise UsageError(f"evaluation needs the package {package}: pip install 'stream-detect[train]'")
+
+
+@contextlib.contextmanager
+def beside(detector: Detector, official: Path | None) -> Iterator[None]:
+    """The detector with the official MesoNet as one more expert, until the end of the block."""
+    if official is None:
+        yield
+        return
+    detector.experts[OFFICIAL] = official_mesonet(official)
+    try:
+        yield
+    finally:
+        del detector.experts[OFFICIAL]
 
 
 def score_all(
@@ -234,10 +261,10 @@ def near_duplicates(items: Sequence[Item], others: Sequence[Item]) -> list[Item]
 def picture_hash(item: Item) -> np.ndarray | None:
     """256 bits: whether brightness falls from each cell of a 16x17 grid to its right neighbour; None if unreadable."""
     try:
-        frame = (
-            read_picture(item.path) if item.kind == "image" else next(iter(read_frames(open_source(str(item.path)))))
-        )
-    except (SourceError, StopIteration):
+        frame = read_picture(item.path) if item.kind == "image" else first_frame(item.path)
+    except SourceError:
+        return None
+    if frame is None:
         return None
     luma = frame.luma((0, 0, frame.width, frame.height))
     small = cv2.resize(luma, (17, 16), interpolation=cv2.INTER_AREA)
@@ -245,7 +272,16 @@ def picture_hash(item: Item) -> np.ndarray | None:
     return bits
 
 
-def write_report(out: Path, report: dict[str, Any], scored: Sequence[Scored]) -> None:
+def first_frame(path: Path) -> Frame | None:
+    return next((frame for frame in read_frames(open_source(str(path)))), None)
+
+
+def write_report(out: Path, report: dict[str, Any], scored: Sequence[Scored], kept: Sequence[Scored]) -> None:
+    """The report, a line for every file that was scored, and plots of those that count.
+
+    Raises:
+        OutputError: if the folder can't be written.
+    """
     from stream_detect.training.plots import plot_all
 
     try:
@@ -260,7 +296,7 @@ def write_report(out: Path, report: dict[str, Any], scored: Sequence[Scored]) ->
                     "generator": one.item.generator,
                 }
                 lines.write(json.dumps(line) + "\n")
-        plot_all(out, scored)
+        plot_all(out, kept)
     except OSError as exc:
         raise OutputError(f"{out}: can't write the report here: {exc.strerror}; name another folder") from exc
 

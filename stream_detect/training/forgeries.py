@@ -123,7 +123,7 @@ def transfer_color(source: Picture, target: Picture, mask: Mask) -> Picture:
         return source
     (mean_s, std_s), (mean_t, std_t) = ((lab[where].mean(0), lab[where].std(0) + 1) for lab in labs)
     moved = (labs[0] - mean_s) * (std_t / std_s) + mean_t
-    return cv2.cvtColor(np.clip(moved, 0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB)
+    return np.asarray(cv2.cvtColor(np.clip(moved, 0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB))
 
 
 def face_mask(shape: tuple[int, ...], face: Face, rng: Rng) -> Mask:
@@ -156,7 +156,7 @@ def _nudge(source: Picture, mask: Mask, face: Face, rng: Rng) -> tuple[Picture, 
     x1, y1, x2, y2 = (float(side) for side in face.box)
     scale = float(rng.uniform(0.95, 1 / 0.95))
     moved = cv2.getRotationMatrix2D(((x1 + x2) / 2, (y1 + y2) / 2), 0, scale)
-    moved[:, 2] += rng.uniform(-0.03, 0.03) * (x2 - x1), rng.uniform(-0.015, 0.015) * (y2 - y1)
+    moved[:, 2] += np.array([rng.uniform(-0.03, 0.03) * (x2 - x1), rng.uniform(-0.015, 0.015) * (y2 - y1)])
     to = (source.shape[1], source.shape[0])
     return (
         cv2.warpAffine(source, moved, to, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101),
@@ -171,7 +171,8 @@ def _soften(mask: Mask, face: Face, rng: Rng) -> Mask:
     mask = cv2.GaussianBlur(mask, (0, 0), max(0.5, unit * rng.uniform(1, 5)))
     mask = np.where(mask >= 0.99 * max(float(mask.max()), 1e-6), mask, 0).astype(np.float32)
     mask = cv2.GaussianBlur(mask, (0, 0), max(0.5, unit * rng.uniform(1, 9)))
-    return mask / max(float(mask.max()), 1e-6)
+    softened: Mask = mask / max(float(mask.max()), 1e-6)
+    return softened
 
 
 def _elastic(mask: Mask, alpha: float, sigma: float, rng: Rng) -> Mask:
@@ -191,7 +192,7 @@ def _blend(source: Picture, target: Picture, mask: Mask, ratio: float) -> Pictur
 
 
 def _affine(points: np.ndarray, to: np.ndarray) -> np.ndarray:
-    """The 2×3 affine map that takes `points` nearest to `to` (least squares)."""
+    """The 2x3 affine map that takes `points` nearest to `to` (least squares)."""
     design = np.column_stack([points, np.ones(len(points))])
     solution, *_ = np.linalg.lstsq(design, np.asarray(to, np.float64), rcond=None)
-    return solution.T
+    return np.asarray(solution.T)

@@ -10,6 +10,7 @@ from stream_detect.errors import ConfigError, SourceNotFound
 IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 VIDEOS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".ts", ".mpg"}
 LABELS = {"real": False, "fake": True}
+KINDS = ("image", "video")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +34,41 @@ def read_manifest(path: Path) -> list[Item]:
 
     Raises:
         SourceNotFound: if there is no such file.
-        ConfigError: if a column is missing, a label is neither real nor fake, or there is no row.
+        ConfigError: if it is no CSV, a column is missing, a row can't be meant, or there is no row.
     """
     if not path.is_file():
         raise SourceNotFound(f"{path}: no such manifest; expected a CSV with the columns path,label")
-    with path.open(newline="", encoding="utf-8") as lines:
-        reader = csv.DictReader(lines)
-        missing = {"path", "label"} - set(reader.fieldnames or ())
-        if missing:
-            raise ConfigError(f"{path}: column {' and '.join(sorted(missing))} missing, got {reader.fieldnames}")
-        items = [_item(row, path, number) for number, row in enumerate(reader, start=2)]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as lines:  # spreadsheets write a byte order mark
+            items = _items(csv.DictReader(lines), path)
+    except (UnicodeDecodeError, csv.Error) as exc:
+        raise ConfigError(f"{path}: expected a CSV in UTF-8, got something else ({exc})") from exc
     if not items:
         raise ConfigError(f"{path}: no rows, expected one line a file")
     return items
 
 
-def _item(row: dict[str, str], manifest: Path, number: int) -> Item:
+def _items(reader: "csv.DictReader[str]", path: Path) -> list[Item]:
+    missing = {"path", "label"} - set(reader.fieldnames or ())
+    if missing:
+        raise ConfigError(f"{path}: column {' and '.join(sorted(missing))} missing, got {reader.fieldnames}")
+    return [_item(row, path, number) for number, row in enumerate(reader, start=2)]
+
+
+def _item(row: dict[str, str | None], manifest: Path, number: int) -> Item:
     label = (row["label"] or "").strip().lower()
     if label not in LABELS:
         raise ConfigError(f"{manifest}:{number}: label {row['label']!r}, expected real or fake")
+    if not row["path"]:
+        raise ConfigError(f"{manifest}:{number}: no path, expected that of a picture or a clip")
     path = manifest.parent / row["path"]
+    kind = row.get("kind") or kind_by_suffix(path)
+    if kind not in KINDS:
+        raise ConfigError(f"{manifest}:{number}: kind {kind!r}, expected image or video")
     return Item(
         path=path,
         is_fake=LABELS[label],
-        kind=row.get("kind") or kind_by_suffix(path),
+        kind=kind,
         generator=row.get("generator") or "none",
         source=row.get("source") or "",
         identity=row.get("identity") or "",
@@ -64,7 +76,7 @@ def _item(row: dict[str, str], manifest: Path, number: int) -> Item:
 
 
 def items_in_folders(real: Sequence[Path], fake: Sequence[Path] = ()) -> list[Item]:
-    """Every picture and clip below the folders; a clip or a folder of pictures counts as one person.
+    """Every picture and clip below the folders; a clip, or a folder of pictures within one of them, is one person.
 
     Raises:
         SourceNotFound: if a folder is missing or holds nothing to look at.
@@ -82,8 +94,10 @@ def _walk(folder: Path, is_fake: bool) -> Iterable[Item]:
         raise SourceNotFound(f"{folder}: no such folder; expected one with pictures or videos")
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in IMAGES | VIDEOS:
-            generator = "unknown" if is_fake else "none"
-            yield Item(path, is_fake, kind_by_suffix(path), generator, source=folder.name)
+            kind, generator = kind_by_suffix(path), "unknown" if is_fake else "none"
+            is_album = kind == "image" and path.parent != folder
+            person = str(path.parent.relative_to(folder)) if is_album else ""
+            yield Item(path, is_fake, kind, generator, source=folder.name, identity=person)
 
 
 def kind_by_suffix(path: Path) -> str:

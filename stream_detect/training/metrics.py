@@ -10,7 +10,7 @@ Labels = Bool[np.ndarray, " files"]
 
 
 def auc(scores: Scores, is_fake: Labels) -> float:
-    """Area under the ROC curve: the chance that a fake scores above a real one, ties counting half; NaN without both."""
+    """Area under the ROC curve: how often a fake scores above a real one, ties counting half; NaN without both."""
     from scipy.stats import rankdata  # type: ignore[import-untyped]
 
     fakes, reals = int(is_fake.sum()), int((~is_fake).sum())

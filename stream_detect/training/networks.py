@@ -40,7 +40,7 @@ def fit_network(
 ) -> None:
     """Fit in place; `weights` (samples,) say how often a row is drawn and how much it counts.
 
-    A checkpoint is written every 200 steps; one that fits is gone on from.
+    A checkpoint is written every 200 steps; one that fits is gone on from, and ends in the same weights to the bit.
     """
     steps = max(1, int(schedule.epochs * len(samples) / schedule.batch))
     optimizer = torch.optim.AdamW(parameter_groups(network, schedule), weight_decay=schedule.weight_decay)
@@ -51,9 +51,10 @@ def fit_network(
     network.train()
     batches = draw_batches(samples, weights, schedule, begun, steps)
     for step, rows in zip(range(begun, steps), batches, strict=False):
+        torch.manual_seed(schedule.seed * 1_000_003 + step)  # dropout falls the same whether resumed or not
         loss = batch_loss(network, samples, rows, schedule, step)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
         optimizer.step()
         plan.step()
@@ -119,7 +120,7 @@ def augment(faces: np.ndarray, rng: np.random.Generator) -> Tensor:
 
 
 def save_checkpoint(network: Any, optimizer: Any, path: Path, step: int, steps: int) -> None:
-    """Network and optimizer state in one safetensors file, replaced at once so that a kill leaves the old or the new."""
+    """Network and optimizer in one safetensors file, replaced at once: a kill leaves the old one or the new one."""
     tensors = {f"network.{name}": value.contiguous() for name, value in network.state_dict().items()}
     for key, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{key}.{name}": torch.as_tensor(value).contiguous() for name, value in state.items()}
@@ -130,23 +131,32 @@ def save_checkpoint(network: Any, optimizer: Any, path: Path, step: int, steps: 
 
 
 def resume(network: Any, optimizer: Any, plan: Any, path: Path, steps: int) -> int:
-    """Load a checkpoint of a run of the same length; the number of steps that are done."""
+    """Load a checkpoint of the same network and a run of the same length; the number of steps that are done."""
     if not path.is_file():
         return 0
     tensors = load_file(path)
-    if int(tensors["steps"]) != steps:
+    learned = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+    shapes = {name: value.shape for name, value in network.state_dict().items()}
+    if int(tensors["steps"]) != steps or {name: value.shape for name, value in learned.items()} != shapes:
         return 0
-    network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    network.load_state_dict(learned)
+    resume_optimizer(optimizer, {k: v for k, v in tensors.items() if k.startswith("optimizer.")})
+    done = int(tensors["step"])
+    plan.load_state_dict({"last_epoch": done - 1, "_step_count": done + 1})
+    plan.step()  # sets the learning rate that follows the last step done
+    return done
+
+
+def resume_optimizer(optimizer: Any, tensors: dict[str, Tensor]) -> None:
+    """Give the optimizer its state back, each tensor laid out in memory as its parameter is."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, key, field = name.split(".", 2)
-            state.setdefault(int(key), {})[field] = value
+        _, key, field = name.split(".", 2)
+        state.setdefault(int(key), {})[field] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    done = int(tensors["step"])
-    for _ in range(done):
-        plan.step()
-    return done
+    for parameter, kept in optimizer.state.items():
+        laid_out = {k: torch.empty_like(parameter).copy_(v) for k, v in kept.items() if v.shape == parameter.shape}
+        kept.update(laid_out)
 
 
 @torch.inference_mode()

@@ -61,7 +61,7 @@ class Workshop:
         return self.folder / task.name
 
     def make(self, task: Task, partners: Sequence[tuple[int, int]]) -> Path:
-        """Write one shard and say where; one that is there already is left alone. `partners` are scenes to swap with."""
+        """Write one shard, say where; one that is there already is left alone. `partners` are scenes to swap with."""
         if (done := self.path(task)).is_dir():
             return done
         rows = [row for k, key in enumerate(task.scenes) for row in self._rows(key, k, task, partners)]
@@ -76,7 +76,7 @@ class Workshop:
         made = [(scene.rgb, item.generator if item.is_fake else "real")]
         if not item.is_fake:
             made.append(self._forgery(scene, partners, rng))
-        channel = Degradation.draw(rng, draw_scale(scene.face, rng), task.strength)
+        channel = Degradation.draw(rng, draw_scale(scene.face, rng, task.strength), task.strength)
         seen = [(cut_degraded(rgb, scene.face, channel, rng_for_face=int(channel.seed)), name) for rgb, name in made]
         pair = task.seed * 10**7 + hash_pair(key, k)
         return [_row(crops, name, scene.item, item.is_fake or j > 0, pair) for j, (crops, name) in enumerate(seen)]
@@ -95,9 +95,11 @@ def hash_pair(key: tuple[int, int], k: int) -> int:
     return (key[0] * 1009 + key[1] * 131 + k) % 10**7
 
 
-def draw_scale(face: Face, rng: Rng) -> float:
-    """How much to scale a scene: the face ends between 48 and 260 pixels and is seldom enlarged."""
+def draw_scale(face: Face, rng: Rng, strength: float) -> float:
+    """How much to scale a scene: often not at all where the channel is light, else to a face of 48 to 260 pixels."""
     side = face_side(face)
+    if rng.random() > strength:
+        return 1.0
     wanted = float(np.exp(rng.uniform(np.log(48), np.log(260))))
     largest = 1.25 if rng.random() < 0.15 else 1.0
     return float(np.clip(wanted / side, 40 / side, largest))
@@ -158,9 +160,9 @@ def read_shards(folders: Sequence[Path]) -> Samples:
 
 
 def plan_shards(
-    keys: Sequence[tuple[int, int]], copies: dict[int, int], rounds: int, seed: int, strength: float
+    keys: Sequence[tuple[int, int]], copies: dict[int, int], rounds: int, seed: int, strengths: Sequence[float]
 ) -> list[Task]:
-    """Shards over all scenes, shuffled; an item's scenes come `copies[item]` times a round."""
+    """Shards over all scenes, shuffled; an item's scenes come `copies[item]` times a round, `strengths` take turns."""
     tasks = []
     for number in range(rounds):
         rng = np.random.default_rng([seed, number])
@@ -169,5 +171,6 @@ def plan_shards(
         starts = range(0, len(order), SHARD_SCENES)
         for k, start in enumerate(starts):
             chosen = tuple(repeated[i] for i in order[start : start + SHARD_SCENES])
+            strength = strengths[number % len(strengths)]
             tasks.append(Task(f"round{number:02d}-{k:04d}", chosen, seed * 1000 + number, strength))
     return tasks

@@ -92,7 +92,9 @@ class SceneStore:
         for k, scene in enumerate(scenes):
             np.save(self.folder / f"{index:06d}_{k:03d}.npy", scene.rgb)
         faces = [{"box": s.face.box.tolist(), "landmarks": s.face.landmarks.tolist()} for s in scenes]
-        (self.folder / f"{index:06d}.json").write_text(json.dumps(faces))
+        partial = self.folder / f"{index:06d}.part"
+        partial.write_text(json.dumps(faces))
+        partial.replace(self.folder / f"{index:06d}.json")
 
     def keys(self, indices: Sequence[int]) -> list[tuple[int, int]]:
         """(item, scene) of every stored scene of these items."""
@@ -113,7 +115,7 @@ class SceneStore:
 
 
 def collect(items: Sequence[Item], store: SceneStore, detector: FaceDetector, per_clip: int) -> Iterator[int]:
-    """Cut the scenes of every item that the store lacks; yields each index as it is done. Unreadable files are skipped."""
+    """Cut the scenes of each item that the store lacks; yields each index as it is done. Unreadable files give none."""
     for index, item in enumerate(items):
         if not store.is_done(index):
             try:

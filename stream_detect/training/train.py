@@ -37,9 +37,9 @@ class TrainSettings:
     fake: tuple[Path, ...] = ()  # folders of forged footage
     rounds: int = 2  # times every scene is forged and degraded anew
     per_clip: int = 24  # frames taken from a clip
-    strength: float = 0.85  # of the degradations, in [0, 1]
+    strengths: tuple[float, ...] = (0.85, 0.35)  # of the degradations, in [0, 1]; rounds take them in turn
     epochs: float = 3.0  # passes of each network over the samples
-    input_px: int = 160  # side that the attention expert sees
+    input_px: int = 128  # side to which the attention expert's crop is reduced
     pretrained: bool = True  # start its stem from ImageNet
     seed: int = 11
     thresholds: dict[str, float] = field(default_factory=lambda: {"fake": 0.8, "real": 0.35})
@@ -49,8 +49,8 @@ class TrainSettings:
             raise ConfigError("nothing to train on: expected a manifest, or at least one folder of real footage")
         if self.rounds < 1 or self.per_clip < 1 or self.epochs <= 0:
             raise ConfigError(f"rounds, frames a clip and epochs must be positive, got {self}")
-        if not 0 <= self.strength <= 1:
-            raise ConfigError(f"strength must lie in [0, 1], got {self.strength}")
+        if not self.strengths or not all(0 <= strength <= 1 for strength in self.strengths):
+            raise ConfigError(f"strengths must lie in [0, 1], got {self.strengths}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +93,7 @@ def make_samples(items: Sequence[Item], store: SceneStore, settings: TrainSettin
         raise ConfigError(
             "no face was found in the footage; expected pictures or clips with faces of 40 pixels or more"
         )
-    tasks = plan_shards(keys, copies_of(items), settings.rounds, settings.seed, settings.strength)
+    tasks = plan_shards(keys, copies_of(items), settings.rounds, settings.seed, settings.strengths)
     partners = [key for key in keys if not items[key[0]].is_fake]
     workshop = Workshop(items, store, settings.run / "shards")
     done = []
@@ -172,7 +172,7 @@ def new_mesonet() -> Any:
 def new_attention(settings: TrainSettings) -> Any:
     from stream_detect.experts.attention import AttentionConfig, AttentionNet, load_pretrained_stem
 
-    network = AttentionNet(AttentionConfig(input_px=settings.input_px))
+    network = AttentionNet(AttentionConfig(crop_px=192, input_px=settings.input_px))
     if settings.pretrained:
         load_pretrained_stem(network)
     return network
