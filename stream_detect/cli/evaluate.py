@@ -1,16 +1,29 @@
 """`stream-detect evaluate`: how good the detector is on labelled files."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 EXAMPLE = (
     "Examples: stream-detect evaluate footage/manifest.csv --out evaluation/\n\n"
     "stream-detect evaluate footage/manifest.csv --alike --weights my-weights/"
 )
 COULD_NOT_READ = 3
+KINDS = {"image": "pictures", "video": "clips"}
+FIGURES = {
+    "auc_judged": "AUC, what was judged",
+    "eer": "equal error rate",
+    "tpr_at_1_percent_fpr": "found at 1 % false alarms",
+    "calibration_error": "calibration error",
+    "coverage_real": "judged, real",
+    "coverage_fake": "judged, fake",
+}
 
 
 def evaluate(
@@ -21,7 +34,7 @@ def evaluate(
     alike: Annotated[
         bool, typer.Option("--alike", help="First encode every file to the same size, codec and rate.")
     ] = False,
-    official: Annotated[
+    mesonet: Annotated[
         Path | None, typer.Option(metavar="FILE.h5", help="MesoNet's published weights, to stand beside ours.")
     ] = None,
     without: Annotated[
@@ -46,13 +59,66 @@ def evaluate(
 
     read_manifest(manifest)  # what is wrong with it is told before the detector is loaded
     detector = make_detector(device, weights, experts, threads)
-    from stream_detect.training.evaluate import EvaluateSettings, as_markdown
+    from stream_detect.training.evaluate import EvaluateSettings
     from stream_detect.training.evaluate import evaluate as measure
 
-    settings = EvaluateSettings(manifest, out, alike, official, without, draws)
+    settings = EvaluateSettings(manifest, out, alike, mesonet, without, draws)
     with ExitStack() as stack:
         report = measure(settings, detector, progress_teller(stack))
-    typer.echo(as_markdown(report))
+    show(report, out)
     for words in report["failed"]:
         say(words)
     raise typer.Exit(COULD_NOT_READ if report["failed"] else 0)
+
+
+def show(report: Mapping[str, Any], out: Path) -> None:
+    """The figures that matter first, on stdout, and where all of them are."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    told = {kind: report[kind] for kind in KINDS if report[kind]}
+    if told:
+        console.print(figures_table(told))
+    else:
+        typer.echo("no figures: they need files of both labels, real and fake, of one kind")
+    read = f"{report['scored']} of {report['files']} files scored, {report['near_duplicates_left_out']} left out"
+    typer.echo(f"{read}; report.md, report.json, scores.jsonl and plots are in {out}")
+
+
+def figures_table(told: Mapping[str, Mapping[str, Any]]) -> "Table":
+    """A column a kind of file: AUC with its 90 % interval of the fused score, each expert and each baseline."""
+    from rich.table import Table
+
+    table = Table("AUC, all files (90 % interval)", *(heading(KINDS[kind], part) for kind, part in told.items()))
+    for name in dict.fromkeys(name for part in told.values() for name in part["auc"]):
+        table.add_row(row_name(name), *(interval(part["auc"].get(name)) for part in told.values()))
+    table.add_section()
+    for key, words in FIGURES.items():
+        table.add_row(words, *(number(part[key]) for part in told.values()))
+    for side in ("real", "fake"):
+        table.add_row(f"verdicts, {side}", *(counts(part["verdicts"][side]) for part in told.values()))
+    return table
+
+
+def heading(kind: str, part: Mapping[str, Any]) -> str:
+    return f"{kind}: {part['real']} real, {part['fake']} fake"
+
+
+def row_name(name: str) -> str:
+    return {"ours": "fused", "facts": "size, codec and rate alone", "mesonet_official": "MesoNet as published"}.get(
+        name, name
+    )
+
+
+def interval(figure: Mapping[str, float | None] | None) -> str:
+    if figure is None:
+        return "-"
+    return f"{number(figure['auc'])} ({number(figure['low'])} to {number(figure['high'])})"
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def counts(verdicts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))

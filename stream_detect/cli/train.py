@@ -34,7 +34,9 @@ def train(
 
     Forgeries are made from real faces; real and forged ones go through the same compression, resizing, blur and noise.
     """
+    from stream_detect.cli.app import INTERRUPTED, say
     from stream_detect.cli.progress import progress_teller
+    from stream_detect.training.card import CARD
     from stream_detect.training.train import TrainSettings
     from stream_detect.training.train import train as learn
 
@@ -48,6 +50,10 @@ def train(
         epochs=epochs,
         seed=seed,
     )
-    with ExitStack() as stack:
-        learn(settings, progress_teller(stack))
-    typer.echo(f"the weights are in {out}: stream-detect watch SOURCE --weights {out}")
+    try:
+        with ExitStack() as stack:
+            learn(settings, progress_teller(stack))
+    except KeyboardInterrupt:
+        say(f"interrupted; run again with the same --run {run} to go on")
+        raise typer.Exit(INTERRUPTED) from None
+    typer.echo(f"the weights and {CARD} are in {out}: stream-detect watch SOURCE --weights {out}")

@@ -3,26 +3,34 @@
 Every step keeps what it made in the run's folder, so that a run that was interrupted goes on where it stopped.
 """
 
+import hashlib
+import json
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stream_detect.errors import ConfigError
+from stream_detect.errors import ConfigError, OutputError
 from stream_detect.experts.heads import LinearHead, fit_head
 from stream_detect.faces import load_detector
 from stream_detect.fusion.fusion import FusionWeights, calibrate_fusion, fit_fusion, fuse
 from stream_detect.fusion.quality import QUALITY_NAMES
+from stream_detect.training.card import write_card
 from stream_detect.training.manifest import Item, items_in_folders, read_manifest
 from stream_detect.training.networks import Schedule, embed_all, fit_network
 from stream_detect.training.samples import FINGERPRINTS, Samples, Task, Workshop, plan_shards, read_shards
 from stream_detect.training.scenes import SceneStore, collect
 from stream_detect.weights import NetworkWeights, Weights, save_weights
 
+SIZES = (40, 56, 80, 112, 160, 1000)  # sides of faces between which the size limit is sought, in pixels
+LEAST_AUC = 0.65  # on held-out faces of a size, below which that size is not judged
 HELD_OUT = 5  # every fifth person is kept from networks and heads, for fusion and calibration
+FEW_PEOPLE = 25  # with fewer, exactly every fifth; with more, about every fifth, whoever else is there
+MADE_WITH = ("per_clip", "strength", "seed", "input_px", "pretrained")  # settings that unfinished work depends on
 Tell = Callable[[str, int, int, str], None]  # step, done, of, detail
 
 
@@ -68,13 +76,19 @@ class Prepared:
 
 
 def train(settings: TrainSettings, tell: Tell = lambda *_: None) -> dict[str, Any]:
-    """Train, write the weights and their model card's numbers; gives those numbers back.
+    """Train, write the weights and their model card; gives the card's figures: AUC by expert and way of forging.
 
     Raises:
-        ConfigError: if there are too few people to hold some out, or no faces.
+        ConfigError: if there are too few people to hold some out, no faces, or other work in the run's folder.
         SourceNotFound: if the manifest or a folder is missing.
+        OutputError: if a folder can't be written.
+        WeightsError: if the stem is to start from ImageNet and its package is missing.
     """
     items = read_manifest(settings.manifest) if settings.manifest else items_in_folders(settings.real, settings.fake)
+    if settings.pretrained:
+        check_stem()
+    make_folder(settings.out)
+    claim_run(items, settings)
     store = SceneStore(settings.run / "scenes")
     detector = load_detector()
     for index in collect(items, store, detector, settings.per_clip):
@@ -83,7 +97,42 @@ def train(settings: TrainSettings, tell: Tell = lambda *_: None) -> dict[str, An
     networks = train_networks(prepared, settings, tell)
     weights, report = fit_rest(prepared, networks, settings)
     save_weights(weights, settings.out)
+    write_card(settings.out, report, items, settings)
     return report
+
+
+def check_stem() -> None:
+    """Fail at once, rather than after hours, if the ImageNet stem can't be had."""
+    from stream_detect.experts.attention import read_lite0
+
+    read_lite0()
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise OutputError(f"{folder}: can't make this folder: {exc.strerror}; name another") from exc
+
+
+def claim_run(items: Sequence[Item], settings: TrainSettings) -> None:
+    """Note whose work a run's folder holds; scenes and samples of other footage would be taken for this one's.
+
+    Raises:
+        ConfigError: if it holds work on other footage or with other settings.
+    """
+    make_folder(settings.run)
+    path = settings.run / "run.json"
+    named = "\n".join(f"{item.path.resolve()} {item.is_fake} {item.group}" for item in items)
+    ours = {"footage": hashlib.sha256(named.encode()).hexdigest()} | {k: getattr(settings, k) for k in MADE_WITH}
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else ours
+    if other := [name for name in ours if found.get(name) != ours[name]]:
+        raise ConfigError(
+            f"{settings.run}: this run was begun with another {', '.join(other)}; name another folder for the run"
+        )
+    partial = path.with_suffix(".part")
+    partial.write_text(json.dumps(ours), encoding="utf-8")
+    partial.replace(path)
 
 
 def make_samples(items: Sequence[Item], store: SceneStore, settings: TrainSettings, tell: Tell) -> list[Path]:
@@ -125,11 +174,20 @@ def prepare(items: Sequence[Item], shards: Sequence[Path]) -> Prepared:
     """
     samples = read_shards(shards)
     groups = [items[k].group for k in samples.item]
-    is_held = np.array([zlib.crc32(group.encode()) % HELD_OUT == 0 for group in groups])
+    held = held_out(groups)
+    is_held = np.array([group in held for group in groups])
     for name, side in (("training", ~is_held), ("calibration", is_held)):
         if len(np.unique(samples.is_fake[side])) < 2:
             raise ConfigError(f"too few people: the {name} side has no real or no forged faces; give more footage")
     return Prepared(items, samples, row_weights(items, samples), is_held)
+
+
+def held_out(groups: Sequence[str]) -> set[str]:
+    """Every fifth person by the hash of the name, so that whoever else is there changes nothing for large sets."""
+    hashes = {group: zlib.crc32(group.encode()) for group in groups}
+    if len(hashes) < FEW_PEOPLE:
+        return set(sorted(hashes, key=lambda group: hashes[group])[::HELD_OUT])
+    return {group for group, code in hashes.items() if code % HELD_OUT == 0}
 
 
 def row_weights(items: Sequence[Item], samples: Samples) -> np.ndarray:
@@ -204,20 +262,42 @@ def train_network(name: str, prepared: Prepared, settings: TrainSettings, tell: 
 
 
 def fit_rest(prepared: Prepared, networks: dict[str, Any], settings: TrainSettings) -> tuple[Weights, dict[str, Any]]:
-    """Heads on the people seen, fusion and calibration on those held out; half of these check the calibration."""
+    """Heads on the people seen; fusion and calibration on those held out, on whom the report is made too."""
     features = all_features(prepared.samples, networks)
     heads = {name: expert_head(name, features[name], prepared, networks) for name in features}
     held = np.flatnonzero(prepared.is_held)
     logits = np.stack([heads[name](features[name][held]) for name in heads], axis=1)
     fusion = held_out_fusion(prepared, held, logits, tuple(heads))
+    by_size = auc_by_size(prepared, held, fuse(logits, prepared.samples.quality[held], fusion))
     weights = Weights(
         heads=heads,
         networks={name: pack_network(network) for name, network in networks.items()},
         fusion=fusion,
+        quality_limits=size_limits(by_size),
         thresholds=settings.thresholds,
         data=describe_data(prepared.items),
     )
-    return weights, held_out_report(prepared, held, logits, fusion)
+    return weights, held_out_report(prepared, held, logits, fusion) | {"fused, by face size in pixels": by_size}
+
+
+def auc_by_size(prepared: Prepared, held: np.ndarray, llr: np.ndarray) -> dict[str, float]:
+    """AUC of held-out faces from each of `SIZES` to the next, under the lower size."""
+    from stream_detect.training.metrics import auc
+
+    size = 2 ** prepared.samples.quality[held][:, QUALITY_NAMES.index("log2_face_px")]
+    is_fake = prepared.samples.is_fake[held]
+    bins = {low: (size >= low) & (size < high) for low, high in pairwise(SIZES)}
+    return {str(low): round(auc(llr[rows], is_fake[rows]), 4) for low, rows in bins.items()}
+
+
+def size_limits(by_size: dict[str, float]) -> dict[str, float]:
+    """The smallest face that is judged: from there on every larger size holds `LEAST_AUC`."""
+    judged = SIZES[-2]
+    for size in reversed(SIZES[:-1]):
+        if not by_size[str(size)] >= LEAST_AUC:
+            break
+        judged = size
+    return {"min_face_px": float(judged), "clear_face_px": float(max(96, 2 * judged))}
 
 
 def all_features(samples: Samples, networks: dict[str, Any]) -> dict[str, np.ndarray]:
