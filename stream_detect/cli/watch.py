@@ -87,9 +87,9 @@ def watch(
     opened, refused = open_all([*(sources or []), *file.feeds], settings)
     with ExitStack() as stack:
         sinks = open_sinks(stack, jsonl, len(opened))
-        detector = make_detector(device, weights, experts, threads)
-        on_frame = open_pictures(stack, overlay, view, opened)
         run = Run(opened, refused)
+        on_frame = open_pictures(stack, overlay, view, opened, run.stop)
+        detector = make_detector(device, weights, experts, threads)
         decision = decision_of(file, detector)
         run.follow(detector, settings, decision, sinks, on_frame)
     raise typer.Exit(run.exit_code(fail_on_alert))
@@ -210,7 +210,9 @@ def open_sinks(stack: ExitStack, jsonl: str | None, sources: int) -> "list[Sink]
     return [*sinks, console]
 
 
-def open_pictures(stack: ExitStack, overlay: Path | None, view: bool, sources: "Sequence[Source]") -> "OnFrame | None":
+def open_pictures(
+    stack: ExitStack, overlay: Path | None, view: bool, sources: "Sequence[Source]", stop: threading.Event
+) -> "OnFrame | None":
     """What is to be done with the pictures themselves: written, shown, both, or nothing."""
     if overlay is not None and len(sources) > 1:
         raise UsageError(f"--overlay writes one source, got {len(sources)}; run one watch for each")
@@ -222,7 +224,7 @@ def open_pictures(stack: ExitStack, overlay: Path | None, view: bool, sources: "
     if view:
         from stream_detect.view import Window
 
-        writers.append(stack.enter_context(Window()).show)
+        writers.append(stack.enter_context(Window(stop)).show)
     return all_of(writers) if writers else None
 
 

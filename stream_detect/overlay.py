@@ -1,0 +1,158 @@
+"""A picture of what is said: boxes, verdict words and probability bars drawn on frames, and written as a video."""
+
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import cv2
+import numpy as np
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+
+from stream_detect.decode.frame import Frame
+from stream_detect.errors import OutputError
+from stream_detect.types import FaceVerdict, FrameVerdict
+
+COLORS = {"fake": (220, 40, 40), "real": (40, 160, 60), "inconclusive": (220, 160, 20)}  # RGB
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+TICKS = 90_000  # a second, in the written video
+CODEC_OPTIONS = {"preset": "veryfast", "crf": "20"}
+
+
+def draw(frame: Frame, verdict: FrameVerdict) -> np.ndarray:
+    """The frame in RGB, (height, width, 3) uint8, with every face's box, verdict in words and probability as a bar."""
+    rgb = np.array(frame.rgb((0, 0, frame.width, frame.height)))  # a copy: the frame stays as it is
+    scale = max(0.4, min(frame.height, frame.width) / 900)
+    for face in verdict.faces:
+        draw_face(rgb, face, scale)
+    if verdict.reasons:
+        label(rgb, ", ".join(verdict.reasons), (0, round(28 * scale)), COLORS["inconclusive"], scale)
+    return rgb
+
+
+def draw_face(rgb: np.ndarray, face: FaceVerdict, scale: float) -> None:
+    """Draw one face in place; a line of dashes says inconclusive where colours can't be told apart."""
+    x1, y1, x2, y2 = (round(side) for side in face.box)
+    color, thickness = COLORS[face.verdict], max(1, round(3 * scale))
+    if face.verdict == "inconclusive":
+        draw_dashed(rgb, (x1, y1, x2, y2), color, thickness)
+    else:
+        cv2.rectangle(rgb, (x1, y1), (x2, y2), color, thickness * (2 if face.alert else 1))
+    label(rgb, words(face), (x1, y1 - round(6 * scale)), color, scale)
+    draw_bar(rgb, face, (x1, y2 + round(4 * scale), x2, y2 + round(14 * scale)), color)
+
+
+def words(face: FaceVerdict) -> str:
+    """Such as `#3 FAKE 93 %` or `#4 inconclusive: small_face`; an active alert is told."""
+    number = "" if face.track is None else f"#{face.track} "
+    alert = "ALERT " if face.alert else ""
+    verdict = face.verdict.upper() if face.verdict == "fake" else face.verdict
+    probability = "" if face.fake_probability is None else f" {100 * face.fake_probability:.0f} %"
+    why = f": {', '.join(face.reasons)}" if face.reasons else ""
+    return f"{alert}{number}{verdict}{probability}{why}"
+
+
+def label(rgb: np.ndarray, text: str, at: tuple[int, int], color: tuple[int, int, int], scale: float) -> None:
+    """White words on a coloured ground, moved into the picture; `at` is their lower left corner."""
+    thickness = max(1, round(2 * scale))
+    (width, height), below = cv2.getTextSize(text, FONT, scale, thickness)
+    x = max(0, min(at[0], rgb.shape[1] - width))
+    y = max(height + below, min(at[1], rgb.shape[0] - below))
+    cv2.rectangle(rgb, (x, y - height - below), (x + width, y + below), color, cv2.FILLED)
+    cv2.putText(rgb, text, (x, y), FONT, scale, WHITE, thickness, cv2.LINE_AA)
+
+
+def draw_bar(rgb: np.ndarray, face: FaceVerdict, place: tuple[int, int, int, int], color: tuple[int, int, int]) -> None:
+    """How much of the bar is filled is the probability; a tick shows the track's running one."""
+    x1, y1, x2, y2 = place
+    cv2.rectangle(rgb, (x1, y1), (x2, y2), BLACK, cv2.FILLED)
+    if face.fake_probability is not None:
+        cv2.rectangle(rgb, (x1, y1), (x1 + round((x2 - x1) * face.fake_probability), y2), color, cv2.FILLED)
+    if face.track_probability is not None:
+        x = x1 + round((x2 - x1) * face.track_probability)
+        cv2.line(rgb, (x, y1 - 2), (x, y2 + 2), WHITE, max(1, (y2 - y1) // 4))
+
+
+def draw_dashed(rgb: np.ndarray, box: tuple[int, int, int, int], color: tuple[int, int, int], thickness: int) -> None:
+    x1, y1, x2, y2 = box
+    dash = max(4, (x2 - x1) // 12)
+    for x in range(x1, x2, 2 * dash):
+        for y in (y1, y2):
+            cv2.line(rgb, (x, y), (min(x + dash, x2), y), color, thickness)
+    for y in range(y1, y2, 2 * dash):
+        for x in (x1, x2):
+            cv2.line(rgb, (x, y), (x, min(y + dash, y2)), color, thickness)
+
+
+class OverlayWriter:
+    """Writes drawn frames as a video with the times of the source; close it, or use it in a `with`.
+
+    The first frame says how large the video is; later ones of another size are fitted to it.
+
+    Raises:
+        OutputError: at once, if the file can't be written or has an ending that no video has.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stream: VideoStream | None = None
+        self._last_tick = -1
+        try:
+            path.open("wb").close()  # FFmpeg would only try with the first frame
+            self._container: OutputContainer | None = av.open(str(path), "w")
+        except (av.FFmpegError, ValueError, OSError) as error:
+            hint = "its folder does not exist" if not path.parent.is_dir() else "name a file such as out.mp4"
+            raise OutputError(f"{path}: can't be written as a video ({hint})") from error
+
+    def write(self, frame: Frame, verdict: FrameVerdict) -> None:
+        """Draw and write one frame.
+
+        Raises:
+            OutputError: if it can't be written, such as on a full disk.
+        """
+        if self._container is None:
+            return
+        rgb = draw(frame, verdict)
+        try:
+            stream = self._stream or self._start(self._container, rgb)
+            self._container.mux(stream.encode(self._picture(rgb, stream, frame.pts_s)))
+        except (av.FFmpegError, OSError) as error:
+            raise OutputError(f"{self._path}: can't be written any more ({error.strerror})") from error
+
+    def close(self) -> None:
+        """Finish the file; may be called twice. A video without a frame is left out."""
+        container, self._container = self._container, None
+        if container is None:
+            return
+        if self._stream is not None:
+            container.mux(self._stream.encode(None))
+            container.close()
+            return
+        container.close()
+        self._path.unlink(missing_ok=True)
+
+    def __enter__(self) -> "OverlayWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start(self, container: OutputContainer, rgb: np.ndarray) -> VideoStream:
+        stream = container.add_stream("libx264", rate=25, options=CODEC_OPTIONS)
+        stream.height, stream.width = (max(2, side // 2 * 2) for side in rgb.shape[:2])
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = Fraction(1, TICKS)
+        self._stream = stream
+        return stream
+
+    def _picture(self, rgb: np.ndarray, stream: VideoStream, pts_s: float) -> av.VideoFrame:
+        if rgb.shape[:2] != (stream.height, stream.width):
+            rgb = cv2.resize(rgb, (stream.width, stream.height), interpolation=cv2.INTER_AREA).astype(np.uint8)
+        picture = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+        self._last_tick = max(self._last_tick + 1, round(pts_s * TICKS))
+        picture.pts, picture.time_base = self._last_tick, Fraction(1, TICKS)
+        return picture
