@@ -1,52 +1,56 @@
-# `make demo` and `make test` do everything on a fresh machine with Python 3.11 or newer.
-PYTHON ?= python3
+# Each target makes .venv with the tested set of packages (constraints.txt) and runs; a second run starts at once.
+#   make demo       a real face that turns into a forged one, watched live: no camera, no network
+#   make control    the same without a forgery: there must be no alert
+#   make test       what CI runs: format, lint, types, tests
+#   make test-slow  soaks, loops and replays; the report goes to benchmarks/results/slow/
+# Another Python: make test PYTHON=python3.12. More arguments: make demo ARGS="--out here".
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := demo
+
+NEWEST = for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done
+PYTHON ?= $(shell $(NEWEST))
 VENV := .venv
-BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP_INSTALL := $(VENV)/bin/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt
+ARGS ?=
 
-.PHONY: demo control test check test-slow bench clean help
-help:
-	@echo "make demo       install and watch a real face turn into a forged one (DEMO_OUT=demo-out)"
-	@echo "make control    the same without a forgery: no alert"
-	@echo "make test       install, lint, types, every test"
-	@echo "make test-slow  soaks, loops and replays"
-	@echo "make bench      speed of the experts and of a live feed on this machine"
+export OMP_WAIT_POLICY := PASSIVE
+export PIP_NO_INPUT := 1
 
-DEMO_OUT ?= demo-out
-demo: $(VENV)/demo.stamp
-	$(BIN)/stream-detect demo --out $(DEMO_OUT)
+.PHONY: demo control test test-slow clean
 
-control: $(VENV)/demo.stamp
-	$(BIN)/stream-detect demo --control --out $(DEMO_OUT)
+demo: $(VENV)/.ready-demo
+	$(VENV)/bin/stream-detect demo $(ARGS)
 
-test: $(VENV)/dev.stamp
-	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check
+control: $(VENV)/.ready-demo
+	$(VENV)/bin/stream-detect demo --control $(ARGS)
 
-check: test
+test: $(VENV)/.ready-test
+	scripts/check $(ARGS)
 
-test-slow: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -m slow --timeout 1800
-
-bench: $(VENV)/dev.stamp
-	$(BIN)/python benchmarks/experts.py
-	$(BIN)/python benchmarks/watch_rtsp.py
-
-$(VENV)/python.stamp:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	{ echo "stream-detect needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version 2>&1); name another: make PYTHON=python3.12" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	touch $@
-
-# torch goes first and pinned: any other version would bring gigabytes of CUDA libraries.
-$(VENV)/demo.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
-	$(INSTALL) torch
-	$(INSTALL) --editable ".[demo]"
-	touch $@
-
-$(VENV)/dev.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
-	$(INSTALL) torch
-	$(INSTALL) --editable ".[demo,train,dev]"
-	touch $@ $(VENV)/demo.stamp
+test-slow: $(VENV)/.ready-test
+	mkdir -p benchmarks/results/slow
+	$(VENV)/bin/python -m pytest -m slow -p no:cacheprovider --durations=0 $(ARGS) \
+		| tee benchmarks/results/slow/$$(date -u +%Y-%m-%d).txt
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build *.egg-info demo-out
+
+$(VENV)/.ready-demo: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP_INSTALL) -e '.[demo]'
+	touch $@
+
+$(VENV)/.ready-test: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP_INSTALL) -e '.[demo,train,dev]'
+	touch $@ $(VENV)/.ready-demo
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "stream-detect needs Python 3.11 or newer, and none was found:" \
+		"install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "stream-detect needs Python 3.11 or newer; $(PYTHON) is" \
+		"$$("$(PYTHON)" --version 2>&1 || true): name another with PYTHON=" >&2; exit 2; }
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "could not make $(VENV); on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
