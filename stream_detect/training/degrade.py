@@ -14,7 +14,7 @@ from PIL import Image
 
 from stream_detect.decode.frame import Frame
 
-Picture = UInt8[np.ndarray, "height width 3"]
+Picture = UInt8[np.ndarray, "_ _ 3"]  # (height, width, 3); what is given back may have another size
 KERNELS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 DRIFT_FRAMES = 3  # pictures encoded before the one that is kept, so that it is not always a key frame
 

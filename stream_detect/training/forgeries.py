@@ -15,6 +15,7 @@ from stream_detect.types import Face
 
 Rng = np.random.Generator
 Picture = UInt8[np.ndarray, "height width 3"]
+AnyPicture = UInt8[np.ndarray, "_ _ 3"]  # of another size
 Mask = Float32[np.ndarray, "height width"]
 
 # Where the five landmarks and the outline of a face lie on average, in units of the distance between the eyes,
@@ -94,7 +95,7 @@ def self_blend(rgb: Picture, face: Face, rng: Rng) -> Picture:
     return _blend(source, target, _soften(mask, face, rng), rng.choice(BLEND_RATIOS))
 
 
-def swap(target: Picture, face: Face, source: Picture, source_face: Face, rng: Rng) -> Picture:
+def swap(target: Picture, face: Face, source: AnyPicture, source_face: Face, rng: Rng) -> Picture:
     """The source's face on the target: warped onto its landmarks, colours transferred, blended by a mask.
 
     The face may come at the low resolution of a live face swapper (64 to 256 pixels), then enlarged.

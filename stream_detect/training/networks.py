@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +13,9 @@ from torch.nn import functional as F
 
 from stream_detect.training.samples import Samples
 
+CHECKPOINT_STEPS = 200
 Progress = Callable[[str, int, int, float], None]  # network, step, steps, smoothed loss
-
-
-class FaceNetwork(Protocol):
-    """What is fitted here: aligned faces in [0, 1] to a logit, 1 = fake."""
-
-    def __call__(self, x: Tensor) -> Tensor: ...
+FaceNetwork = Callable[[Tensor], Tensor]  # aligned faces in [0, 1] to a logit, positive for fake
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +28,7 @@ class Schedule:
     stem_rate: float = 1.0  # factor on it for layers whose name begins with "stem" (started from ImageNet)
     weight_decay: float = 0.02
     smoothing: float = 0.05  # of the labels
+    is_augmented: bool = True  # shifts, light, colour and covered patches beside the mirroring
     seed: int = 7
 
 
@@ -40,7 +37,7 @@ def fit_network(
 ) -> None:
     """Fit in place; `weights` (samples,) say how often a row is drawn and how much it counts.
 
-    A checkpoint is written every 200 steps; one that fits is gone on from, and ends in the same weights to the bit.
+    A checkpoint is written every `CHECKPOINT_STEPS`; one that fits is gone on from, to the same weights in the end.
     """
     steps = max(1, int(schedule.epochs * len(samples) / schedule.batch))
     optimizer = torch.optim.AdamW(parameter_groups(network, schedule), weight_decay=schedule.weight_decay)
@@ -60,7 +57,7 @@ def fit_network(
         plan.step()
         smoothed += 0.02 * (float(loss.detach()) - smoothed)
         progress(checkpoint.stem, step + 1, steps, smoothed)
-        if (step + 1) % 200 == 0 or step + 1 == steps:
+        if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == steps:
             save_checkpoint(network, optimizer, checkpoint, step + 1, steps)
     network.eval()
 
@@ -76,7 +73,7 @@ def parameter_groups(network: Any, schedule: Schedule) -> list[dict[str, Any]]:
 def batch_loss(network: FaceNetwork, samples: Samples, rows: np.ndarray, schedule: Schedule, step: int) -> Tensor:
     """Cross-entropy with smoothed labels, real and fake faces of the batch counting equally."""
     generator = np.random.default_rng([schedule.seed, step])
-    faces = augment(samples.aligned[rows], generator)
+    faces = augment(samples.aligned[rows], generator, schedule.is_augmented)
     is_fake = torch.from_numpy(samples.is_fake[rows].astype(np.float32))
     share = is_fake.mean().clamp(0.05, 0.95)
     balance = is_fake / (2 * share) + (1 - is_fake) / (2 * (1 - share))
@@ -100,12 +97,14 @@ def draw_batches(
         yield np.concatenate([units[k] for k in drawn])
 
 
-def augment(faces: np.ndarray, rng: np.random.Generator) -> Tensor:
-    """Mirror, small shifts, light and colour of a whole batch, (faces, 256, 256, 3) uint8 to (faces, 3, 256, 256)."""
+def augment(faces: np.ndarray, rng: np.random.Generator, is_full: bool = True) -> Tensor:
+    """Mirroring and, if full, shifts, light, colour and covered patches: (B, 256, 256, 3) uint8 to (B, 3, 256, 256)."""
     x = torch.from_numpy(faces).permute(0, 3, 1, 2).float().div_(255)
     count = len(x)
     flips = torch.from_numpy(rng.random(count) < 0.5)
     x[flips] = x[flips].flip(3)
+    if not is_full:
+        return x
     shifts = rng.integers(-10, 11, (count, 2))
     x = torch.stack([torch.roll(face, (int(dy), int(dx)), (1, 2)) for face, (dy, dx) in zip(x, shifts, strict=True)])
     gain = torch.from_numpy(rng.uniform(0.8, 1.2, (count, 1, 1, 1)).astype(np.float32))

@@ -28,6 +28,7 @@ from stream_detect.weights import NetworkWeights, Weights, save_weights
 
 SIZES = (40, 56, 80, 112, 160, 1000)  # sides of faces between which the size limit is sought, in pixels
 LEAST_AUC = 0.65  # on held-out faces of a size, below which that size is not judged
+MESONET_DROPOUT = 0.1
 HELD_OUT = 5  # every fifth person is kept from networks and heads, for fusion and calibration
 FEW_PEOPLE = 25  # with fewer, exactly every fifth; with more, about every fifth, whoever else is there
 MADE_WITH = ("per_clip", "strength", "seed", "input_px", "pretrained")  # settings that unfinished work depends on
@@ -49,6 +50,7 @@ class TrainSettings:
     epochs: float = 3.0  # passes of each network over the samples
     input_px: int = 128  # side to which the attention expert's crop is reduced
     pretrained: bool = True  # start its stem from ImageNet
+    mesonet_start: Path | None = None  # published MesoNet weights (Meso4_*.h5) to start from; from nothing without
     seed: int = 11
     thresholds: dict[str, float] = field(default_factory=lambda: {"fake": 0.8, "real": 0.35})
 
@@ -213,7 +215,10 @@ def row_weights(items: Sequence[Item], samples: Samples) -> np.ndarray:
 def network_plans(settings: TrainSettings) -> dict[str, tuple[Callable[[], Any], Schedule]]:
     """How to build each network, and its schedule."""
     return {
-        "mesonet": (new_mesonet, Schedule(settings.epochs, 32, rate=2e-3, seed=settings.seed)),
+        "mesonet": (
+            lambda: new_mesonet(settings),
+            Schedule(settings.epochs, 48, rate=2e-3, seed=settings.seed, is_augmented=False),
+        ),
         "attention": (
             lambda: new_attention(settings),
             Schedule(settings.epochs, 32, rate=6e-4, stem_rate=0.7, seed=settings.seed + 1),
@@ -221,10 +226,19 @@ def network_plans(settings: TrainSettings) -> dict[str, tuple[Callable[[], Any],
     }
 
 
-def new_mesonet() -> Any:
+def new_mesonet(settings: TrainSettings) -> Any:
+    """Meso-4 with less dropout than the paper's 0.5, under which it did not learn these forgeries."""
+    from torch import nn
+
     from stream_detect.experts.mesonet import Meso4
 
-    return Meso4()
+    network = Meso4()
+    if settings.mesonet_start:
+        network.load_official(settings.mesonet_start)
+    for layer in network.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = MESONET_DROPOUT
+    return network
 
 
 def new_attention(settings: TrainSettings) -> Any:
@@ -263,10 +277,12 @@ def train_network(name: str, prepared: Prepared, settings: TrainSettings, tell: 
 
 def fit_rest(prepared: Prepared, networks: dict[str, Any], settings: TrainSettings) -> tuple[Weights, dict[str, Any]]:
     """Heads on the people seen; fusion and calibration on those held out, on whom the report is made too."""
-    features = all_features(prepared.samples, networks)
-    heads = {name: expert_head(name, features[name], prepared, networks) for name in features}
+    heads = {name: fingerprint_head(name, prepared) for name in FINGERPRINTS}
+    heads |= {name: network_head(network) for name, network in networks.items()}
     held = np.flatnonzero(prepared.is_held)
-    logits = np.stack([heads[name](features[name][held]) for name in heads], axis=1)
+    features = {name: getattr(prepared.samples, name)[held] for name in FINGERPRINTS}
+    features |= {name: embed_all(network, prepared.samples, held) for name, network in networks.items()}
+    logits = np.stack([heads[name](features[name]) for name in heads], axis=1)
     fusion = held_out_fusion(prepared, held, logits, tuple(heads))
     by_size = auc_by_size(prepared, held, fuse(logits, prepared.samples.quality[held], fusion))
     weights = Weights(
@@ -300,18 +316,10 @@ def size_limits(by_size: dict[str, float]) -> dict[str, float]:
     return {"min_face_px": float(judged), "clear_face_px": float(max(96, 2 * judged))}
 
 
-def all_features(samples: Samples, networks: dict[str, Any]) -> dict[str, np.ndarray]:
-    rows = np.arange(len(samples))
-    fingerprints = {name: getattr(samples, name) for name in FINGERPRINTS}
-    return fingerprints | {name: embed_all(network, samples, rows) for name, network in networks.items()}
-
-
-def expert_head(name: str, features: np.ndarray, prepared: Prepared, networks: dict[str, Any]) -> LinearHead:
-    """A network keeps the head that it learned; a fingerprint's is a logistic regression."""
-    if name in networks:
-        return network_head(networks[name])
-    seen = ~prepared.is_held
-    return fit_head(features[seen], prepared.samples.is_fake[seen].astype(int), prepared.weights[seen], l2=3e-3)
+def fingerprint_head(name: str, prepared: Prepared) -> LinearHead:
+    """A logistic regression on the people who are not held out."""
+    seen, samples = ~prepared.is_held, prepared.samples
+    return fit_head(getattr(samples, name)[seen], samples.is_fake[seen].astype(int), prepared.weights[seen], l2=3e-3)
 
 
 def network_head(network: Any) -> LinearHead:
