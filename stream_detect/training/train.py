@@ -19,7 +19,7 @@ from stream_detect.experts.heads import LinearHead, fit_head
 from stream_detect.faces import load_detector
 from stream_detect.fusion.fusion import FusionWeights, calibrate_fusion, fit_fusion, fuse
 from stream_detect.fusion.quality import QUALITY_NAMES
-from stream_detect.training.card import write_card
+from stream_detect.training.card import BY_SIZE, write_card
 from stream_detect.training.manifest import Item, items_in_folders, read_manifest
 from stream_detect.training.networks import Schedule, embed_all, fit_network
 from stream_detect.training.samples import FINGERPRINTS, Samples, Task, Workshop, plan_shards, read_shards
@@ -31,7 +31,7 @@ LEAST_AUC = 0.65  # on held-out faces of a size, below which that size is not ju
 MESONET_DROPOUT = 0.1
 HELD_OUT = 5  # every fifth person is kept from networks and heads, for fusion and calibration
 FEW_PEOPLE = 25  # with fewer, exactly every fifth; with more, about every fifth, whoever else is there
-MADE_WITH = ("per_clip", "strength", "seed", "input_px", "pretrained")  # settings that unfinished work depends on
+MADE_WITH = ("per_clip", "strengths", "seed", "input_px", "pretrained")  # settings that unfinished work depends on
 Tell = Callable[[str, int, int, str], None]  # step, done, of, detail
 
 
@@ -126,7 +126,8 @@ def claim_run(items: Sequence[Item], settings: TrainSettings) -> None:
     make_folder(settings.run)
     path = settings.run / "run.json"
     named = "\n".join(f"{item.path.resolve()} {item.is_fake} {item.group}" for item in items)
-    ours = {"footage": hashlib.sha256(named.encode()).hexdigest()} | {k: getattr(settings, k) for k in MADE_WITH}
+    about = {"footage": hashlib.sha256(named.encode()).hexdigest()} | {k: getattr(settings, k) for k in MADE_WITH}
+    ours = json.loads(json.dumps(about))  # as it reads when it comes back
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else ours
     if other := [name for name in ours if found.get(name) != ours[name]]:
         raise ConfigError(
@@ -293,7 +294,7 @@ def fit_rest(prepared: Prepared, networks: dict[str, Any], settings: TrainSettin
         thresholds=settings.thresholds,
         data=describe_data(prepared.items),
     )
-    return weights, held_out_report(prepared, held, logits, fusion) | {"fused, by face size in pixels": by_size}
+    return weights, held_out_report(prepared, held, logits, fusion) | {BY_SIZE: by_size}
 
 
 def auc_by_size(prepared: Prepared, held: np.ndarray, llr: np.ndarray) -> dict[str, float]:
@@ -307,12 +308,12 @@ def auc_by_size(prepared: Prepared, held: np.ndarray, llr: np.ndarray) -> dict[s
 
 
 def size_limits(by_size: dict[str, float]) -> dict[str, float]:
-    """The smallest face that is judged: from there on every larger size holds `LEAST_AUC`."""
+    """The smallest face that is judged: from there on every larger size that was seen holds `LEAST_AUC`."""
     judged = SIZES[-2]
     for size in reversed(SIZES[:-1]):
-        if not by_size[str(size)] >= LEAST_AUC:
+        if by_size[str(size)] < LEAST_AUC:
             break
-        judged = size
+        judged = judged if np.isnan(by_size[str(size)]) else size
     return {"min_face_px": float(judged), "clear_face_px": float(max(96, 2 * judged))}
 
 
