@@ -40,6 +40,7 @@ NOT_VIDEO = {
 COUNTS_FRAMES = {"mpjpeg"}  # formats whose stamps are a nominal frame count
 IN_BURSTS = {"hls"}  # formats that come a segment at a time
 HOPELESS_PACKETS = 500  # packets in a row that can't be decoded
+TAINTED_S = 4.0  # pictures after a damaged one count as corrupt up to the next key frame, at most for so long
 CUT_SHORT_S = 0.5  # a file that ends earlier than it says by more than this, and by 2 %, is cut short
 
 
@@ -68,6 +69,7 @@ class Feed(AbstractContextManager["Feed"]):
         self._first_index = first_index
         self._converter = Converter()
         self._num_broken = 0
+        self._tainted_until_s = 0.0  # of the stream: pictures may be built on a damaged one until then
         self._is_described = False
         self._container = _open(source)
         try:
@@ -183,6 +185,7 @@ class Feed(AbstractContextManager["Feed"]):
         except av.FFmpegError as error:
             self._num_broken += 1
             self.drops["corrupt"] += 1
+            self._tainted_until_s = (self._clock.last_s or 0.0) + TAINTED_S
             if self._num_broken - self.num_frames >= HOPELESS_PACKETS:
                 raise explain(error, self.source) from error
             return []
@@ -210,18 +213,27 @@ class Feed(AbstractContextManager["Feed"]):
         except SourceUnsupported as error:
             raise SourceUnsupported(f"{self.source.address}: {error}") from error
         index, self.num_frames = self._first_index + self.num_frames, self.num_frames + 1
+        pts_s = self._clock.tick(picture.pts, picture.time_base, arrived_s, self._frame_s)
         frame = Frame(
             planes,
             layout,
             source=self.source.name,
             index=index,
-            pts_s=self._clock.tick(picture.pts, picture.time_base, arrived_s, self._frame_s),
+            pts_s=pts_s,
             arrived_s=arrived_s,
             matrix=matrix,
             is_full_range=is_full_range,
-            is_corrupt=picture.is_corrupt,
+            is_corrupt=self._is_tainted(picture, pts_s),
         )
         return frame.turned(round(picture.rotation / 90)) if picture.rotation else frame
+
+    def _is_tainted(self, picture: VideoFrame, pts_s: float) -> bool:
+        """Whether a picture is damaged, or may be built on one that was: the decoder flags only the first itself."""
+        if picture.is_corrupt:
+            self._tainted_until_s = pts_s + TAINTED_S
+        elif picture.key_frame:
+            self._tainted_until_s = 0.0
+        return pts_s < self._tainted_until_s
 
 
 def _open(source: Source) -> InputContainer:

@@ -156,3 +156,25 @@ def test_a_camera_on_lavfi_gives_live_frames():
 def test_a_broken_device_fails_clearly():
     with pytest.raises(SourceError):
         list(read_frames(open_source("nosuchfilter", options=SourceOptions(input_format="lavfi"))))
+
+
+def test_pictures_after_a_damaged_one_are_corrupt_up_to_the_next_key_frame(tmp_path: Path):
+    options = {"x264-params": "keyint=20:min-keyint=20:scenecut=0:bframes=0"}
+    whole, damaged = tmp_path / "whole.ts", tmp_path / "damaged.ts"
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 255, (96, 128, 3), dtype=np.uint8) for _ in range(60)]
+    clips.write_clip(whole, noise, options=options)
+    with av.open(str(whole)) as source, av.open(str(damaged), "w") as output:
+        stream = output.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(packet for packet in source.demux() if packet.size):
+            if number == 25:
+                torn = bytes(packet)[: packet.size // 3] + bytes(packet.size - packet.size // 3)
+                copy = av.Packet(torn)
+                copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+                packet = copy
+            packet.stream = stream
+            output.mux(packet)
+    corrupt = [frame.index for frame in frames_of(damaged) if frame.is_corrupt]
+    assert corrupt[0] == 25
+    assert corrupt[-1] == 39
+    assert len(corrupt) == 15
