@@ -1,6 +1,7 @@
 """Fixtures and rules for all tests: shapes are checked, slow and GPU tests run where they are meant to."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.requirements import has_gpu, missing
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads starve a busy machine
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("MPLCONFIGDIR", str(Path(tempfile.gettempdir()) / "stream-detect-matplotlib"))  # its font list
 # Signatures' shapes and types are checked in tests; a whole number may stand for a float, as for mypy.
 hook = install_import_hook("stream_detect", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from stream_detect.cli import evaluate, score, train, watch
+from stream_detect.cli import demo, evaluate, score, train, watch
 from stream_detect.errors import ReaderGone, StreamDetectError
 from stream_detect.redact import redact
 
@@ -45,6 +45,7 @@ def options(
     """Real-time, local, calibrated deepfake detection for live video, files and pictures."""
 
 
+app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
 app.command("watch", epilog=watch.EXAMPLE)(watch.watch)
 app.command("score", epilog=score.EXAMPLE)(score.score)
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)

@@ -4,7 +4,7 @@ The face is scikit-image's astronaut (Eileen Collins; NASA, public domain), seen
 blurred, with the noise of a sensor, then compressed like a call. It is a still picture that moves, not footage.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -37,8 +37,18 @@ class DemoClip:
     change_s: float | None  # when the face becomes forged; None if it stays real
 
 
-def make_demo_clip(path: Path | str, forged: bool = True, seconds: float = 24.0, seed: int = 0) -> DemoClip:
+def make_demo_clip(
+    path: Path | str,
+    forged: bool = True,
+    seconds: float = 24.0,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> DemoClip:
     """Write the clip as H.264 at 25 frames a second; with `forged`, the second half shows a swapped face.
+
+    Args:
+        seed: another seed, other movements, light and noise.
+        progress: hears how many frames are done, and of how many.
 
     Raises:
         UsageError: if there is no scikit-image, which brings the picture.
@@ -49,8 +59,10 @@ def make_demo_clip(path: Path | str, forged: bool = True, seconds: float = 24.0,
         stream.height, stream.width, stream.pix_fmt, stream.bit_rate = HEIGHT, WIDTH, "yuv420p", BIT_RATE
         stream.codec_context.thread_count = 1
         stream.codec_context.time_base = Fraction(1, FPS)
-        for rgb in demo_frames(seconds, change_s, seed):
+        for index, rgb in enumerate(demo_frames(seconds, change_s, seed), start=1):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+            if progress is not None:
+                progress(index, round(seconds * FPS))
         container.mux(stream.encode(None))
     return DemoClip(Path(path), seconds, change_s)
 
