@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 CARD = "MODEL_CARD.md"
 Report = Mapping[str, Mapping[str, float | None]]  # expert or "fused" -> way of forging or "all" -> AUC
-TOLD = ("rounds", "per_clip", "strength", "epochs", "input_px", "pretrained", "seed")
+BY_SIZE = "fused, by face size in pixels"  # a row of the report of its own kind
+TOLD = ("rounds", "per_clip", "strengths", "epochs", "input_px", "pretrained", "seed")
 LIMITS = (
     "The figures above are on footage of the same sources as the training, forged and degraded in the same ways. "
     "On other cameras, other codecs and forgeries made otherwise expect less: run `stream-detect evaluate` on yours.",
@@ -76,13 +77,18 @@ def data_table(items: Sequence[Item]) -> str:
 
 
 def figures_table(report: Report) -> str:
-    """A row an expert, a column a way of forging."""
+    """A row an expert, a column a way of forging; then the fused figure by the size of the face."""
+    tables = [table_of({name: figures for name, figures in report.items() if name != BY_SIZE})]
+    if BY_SIZE in report:
+        tables.append(table_of({"fused": {f"from {size} px": auc for size, auc in report[BY_SIZE].items()}}))
+    return "\n\n".join(tables)
+
+
+def table_of(report: Report) -> str:
     kinds = list(dict.fromkeys(kind for figures in report.values() for kind in figures))
-    rows = ["| | " + " | ".join(kinds) + " |", "|---" * (len(kinds) + 1) + "|"]
-    rows += [
-        f"| {name} | " + " | ".join(cell(figures.get(k)) for k in kinds) + " |" for name, figures in report.items()
-    ]
-    return "\n".join(rows)
+    rows = [["", *kinds], ["---"] * (len(kinds) + 1)]
+    rows += [[name, *(cell(figures.get(kind)) for kind in kinds)] for name, figures in report.items()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def cell(auc: float | None) -> str:
