@@ -23,7 +23,7 @@ class RtspServer:
         with RtspServer(codec="h265", login="user:password") as server:
             open_source(server.url)
 
-    `pictures` is a pattern of PNG files, as `write_pictures` gives it.
+    `pictures` is a pattern of PNG files, as `write_pictures` gives it; `packets` one of coded H.264 pictures.
     """
 
     def __init__(self, *, login: str = "", port: int | None = None, **options: str | int) -> None:
@@ -56,6 +56,11 @@ class RtspServer:
         guard.cancel()
         assert line == "ready\n", f"the RTSP server did not start: {line!r}"
         return self
+
+    @property
+    def pid(self) -> int | None:
+        """Of the server's process, while there is one."""
+        return self._process.pid if self._process else None
 
     def kill(self) -> None:
         """End it without a goodbye; its connections break off."""
