@@ -7,7 +7,7 @@ import pytest
 
 from tests.cli.program import PROGRAM, run
 
-COMMANDS = ["watch", "score", "evaluate", "train"]
+COMMANDS = ["demo", "watch", "score", "evaluate", "train", "doctor"]
 
 
 def test_help_comes_at_once():

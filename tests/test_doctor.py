@@ -1,0 +1,101 @@
+"""What the doctor finds, advises and exits with."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stream_detect import doctor
+from stream_detect.doctor import Check, diagnose, exit_code
+from tests.cli.program import run
+from tests.weights_for_tests import weights_folder
+
+__all__ = ["weights_folder"]
+CONSTRAINTS = Path(__file__).resolve().parents[1] / "constraints.txt"
+
+
+def named(checks, name):
+    return next(check for check in checks if check.name == name)
+
+
+def test_the_tested_versions_are_those_of_constraints():
+    pins = dict(line.split("==") for line in CONSTRAINTS.read_text().split())
+    assert {name: pins[name] for name in doctor.TESTED} == doctor.TESTED
+
+
+def test_this_installation_works(weights_folder):
+    checks = diagnose(weights_folder)
+    assert [check for check in checks if check.state == "broken"] == []
+    assert exit_code(checks) == 0
+    assert "h264" in named(checks, "video").found
+    assert all(check.advice for check in checks if check.state == "note")
+
+
+def test_missing_weights_exit_with_4(tmp_path):
+    checks = diagnose(tmp_path)
+    assert named(checks, "weights").state == "broken"
+    assert exit_code(checks) == 4
+
+
+@pytest.mark.parametrize(
+    ("broken", "code"), [([], 0), (["weights"], 4), (["face detector"], 4), (["weights", "torch"], 70), (["av"], 70)]
+)
+def test_exit_codes(broken, code):
+    checks = [Check("python", "ok", ""), Check("display", "note", "", "x"), *(Check(b, "broken", "") for b in broken)]
+    assert exit_code(checks) == code
+
+
+def test_a_missing_package_says_how_to_install_it(monkeypatch):
+    monkeypatch.setattr(doctor, "version_of", lambda name: None if name == "av" else doctor.TESTED[name])
+    check = named(doctor.check_packages(), "av")
+    assert (check.state, check.found) == ("broken", "not installed")
+    assert check.advice.startswith("pip install 'av")
+    assert "18.1" in check.advice
+
+
+def test_another_version_is_a_note_and_a_local_build_is_not(monkeypatch):
+    versions = {**doctor.TESTED, "torch": "2.13.0+cpu", "timm": "1.0.99"}
+    monkeypatch.setattr(doctor, "version_of", versions.get)
+    assert [check.name for check in doctor.check_packages() if check.state != "ok"] == ["timm"]
+
+
+def test_a_check_that_dies_is_broken():
+    def dies():
+        raise AttributeError("half a library")
+        yield
+
+    (check,) = doctor.looked_at("torch", dies)
+    assert (check.name, check.state) == ("torch", "broken")
+    assert "half a library" in check.found
+
+
+def test_a_container_without_the_video_driver_is_told(monkeypatch):
+    monkeypatch.setattr(doctor, "has_library", lambda name: name == "cuda")
+    (check,) = doctor.check_gpu_video()
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,video,utility" in check.advice
+
+
+def test_no_display_points_to_the_overlay(monkeypatch):
+    monkeypatch.setattr(doctor.sys, "platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert "--overlay" in named(doctor.check_display(), "display").advice
+
+
+def test_a_cache_that_can_not_be_written_is_a_note(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert named(doctor.check_cache(), "cache").state == "note"
+
+
+def test_the_command_gives_json(tmp_path):
+    done = run("doctor", "--json", "--weights", tmp_path)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["ok"], told["type"]) == (4, False, "doctor")
+    assert {"name", "state", "found", "advice"} == set(told["checks"][0])
+
+
+def test_the_command_gives_a_table(weights_folder):
+    done = run("doctor", "--weights", weights_folder, COLUMNS="160")
+    assert done.returncode == 0, done.stderr
+    assert "onnxruntime" in done.stdout
