@@ -152,7 +152,7 @@ def check_torchvision() -> Iterator[Check]:
 
 
 def check_onnxruntime() -> Iterator[Check]:
-    import onnxruntime
+    import onnxruntime  # type: ignore[import-untyped]
 
     providers = ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
     yield Check("onnxruntime", "ok", f"{onnxruntime.__version__}, runs on {providers}")
