@@ -62,6 +62,8 @@ def card_text(report: Report, items: Sequence[Item], settings: "TrainSettings") 
         "## What they can't do",
         "\n".join(f"- {limit}" for limit in LIMITS),
     ]
+    if settings.mesonet_start:
+        parts.insert(4, "Meso-4 started from the weights that its authors published (Afchar et al. 2018, Apache-2.0).")
     return "\n\n".join(parts) + "\n"
 
 

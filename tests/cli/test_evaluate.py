@@ -25,6 +25,7 @@ def test_the_report_has_the_numbers_of_score(manifest, weights_folder, tmp_path)
     done = run("evaluate", manifest, "--out", tmp_path / "report", "--draws", 20, "--weights", weights_folder)
     assert done.returncode == 0, done.stderr
     assert "AUC, all files" in done.stdout
+    assert "6 of 6 files scored" in done.stdout
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert (report["files"], report["scored"], report["failed"]) == (6, 6, [])
     scored = json_lines(run("score", manifest.parent, "--jsonl", "-", "--weights", weights_folder).stdout)

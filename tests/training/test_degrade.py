@@ -1,4 +1,4 @@
-"""The channel: the same draw does the same to every picture, and every path gives a frame of the size that was asked."""
+"""The channel: the same draw does the same to every picture, every path gives a frame of the asked size."""
 
 import numpy as np
 import pytest

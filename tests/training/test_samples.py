@@ -97,9 +97,8 @@ def test_pictures_of_several_shards_are_one_sequence():
 
 def test_shards_follow_each_other(tmp_path):
     for k in range(2):
-        row = {"is_fake": np.bool_(k), "aligned": np.zeros((2, 2, 3), np.uint8)} | {
-            name: np.float32([k]) for name in ("spectrum", "residual", "color", "quality")
-        }
+        row = {"aligned": np.zeros((2, 2, 3), np.uint8), "is_fake": np.bool_(k)}
+        row |= {name: np.float32([k]) for name in ("spectrum", "residual", "color", "quality")}
         row |= {"made": np.str_("real" if k else "a long name"), "item": np.int64(k), "pair": np.int64(k)}
         write_shard(tmp_path / str(k), [row, row])
     samples = read_shards([tmp_path / "0", tmp_path / "1"])
@@ -109,18 +108,25 @@ def test_shards_follow_each_other(tmp_path):
 
 def test_every_round_holds_every_scene_as_often_as_asked():
     keys = [(item, scene) for item in range(30) for scene in range(10)]
-    tasks = plan_shards(keys, {0: 3}, rounds=2, seed=5, strength=0.5)
+    tasks = plan_shards(keys, {0: 3}, rounds=2, seed=5, strengths=(0.8, 0.3))
     assert len({one.name for one in tasks}) == len(tasks) == 6
     for number in range(2):
         inside = [key for one in tasks if one.seed == 5000 + number for key in one.scenes]
         assert sorted(inside) == sorted(keys + 2 * keys[:10])
     assert tasks[0].scenes != tasks[3].scenes
+    assert [one.strength for one in tasks] == [0.8] * 3 + [0.3] * 3
 
 
 def test_faces_are_seldom_enlarged():
     rng = np.random.default_rng(0)
     for side in (50, 150, 300):
-        scales = np.array([draw_scale(made_face(side=side), rng) for _ in range(200)])
+        scales = np.array([draw_scale(made_face(side=side), rng, 1.0) for _ in range(200)])
         assert scales.max() <= 1.25
         assert (scales * side).min() > 39.9
         assert (scales > 1).mean() < 0.2
+
+
+def test_a_light_channel_often_leaves_the_size():
+    rng = np.random.default_rng(0)
+    scales = np.array([draw_scale(made_face(), rng, 0.25) for _ in range(200)])
+    assert 0.6 < (scales == 1).mean() < 1

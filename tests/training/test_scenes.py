@@ -13,7 +13,7 @@ from tests.training.made import made_face, noise, write_people
 def test_a_face_moves_with_its_landmarks():
     face = moved(made_face(150, 150, 100), (-50, 10), 0.5)
     assert face.box.tolist() == [25, 55, 75, 105]
-    np.testing.assert_allclose(face.landmarks, (made_face().landmarks + [-50, 10]) / 2)
+    np.testing.assert_allclose(face.landmarks, (made_face().landmarks + np.array([-50, 10])) / 2)
     assert (face.box.dtype, face.landmarks.dtype) == (np.float32, np.float32)
 
 
