@@ -21,6 +21,9 @@ def demo(
     control: Annotated[
         bool, typer.Option("--control", help="A minute of the same changes of light, blur and compression, unforged.")
     ] = False,
+    seconds: Annotated[
+        float | None, typer.Option(metavar="S", min=1.0, help="Length of the clip. Default: 24, and 60 for --control.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other movements and light.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda[:N].")] = "auto",
     weights: Annotated[Path | None, typer.Option(metavar="DIR", help="Weights other than the shipped ones.")] = None,
@@ -36,7 +39,7 @@ def demo(
     from stream_detect.cli.watch import make_detector, open_sinks
     from stream_detect.demo import DemoSettings, make_clip, run_demo
 
-    settings = DemoSettings(out=out, control=control, seed=seed)
+    settings = DemoSettings(out=out, control=control, seconds=seconds, seed=seed)
     detector = make_detector(device, weights, None, threads)
     with ExitStack() as stack:
         clip = make_clip(settings, progress_teller(stack))
