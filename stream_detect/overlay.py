@@ -14,22 +14,41 @@ from stream_detect.decode.frame import Frame
 from stream_detect.errors import OutputError
 from stream_detect.types import FaceVerdict, FrameVerdict
 
-COLORS = {"fake": (220, 40, 40), "real": (40, 160, 60), "inconclusive": (220, 160, 20)}  # RGB
+Color = tuple[int, int, int]  # RGB
+COLORS: dict[str, Color] = {"fake": (220, 40, 40), "real": (40, 160, 60), "inconclusive": (220, 160, 20)}
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+INK = {"fake": WHITE, "real": WHITE, "inconclusive": BLACK}  # what can be read on each colour
+BANNER = "ALERT: a face is probably forged"
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 TICKS = 90_000  # a second, in the written video
-CODEC_OPTIONS = {"preset": "veryfast", "crf": "20"}
+CODEC_OPTIONS = {"preset": "veryfast", "crf": "20", "g": "50"}
+FRAGMENTS = {"movflags": "+hybrid_fragmented"}  # an .mp4 that is cut off in the middle still plays
 
 
 def draw(frame: Frame, verdict: FrameVerdict) -> np.ndarray:
-    """The frame in RGB, (height, width, 3) uint8, with every face's box, verdict in words and probability as a bar."""
+    """The frame in RGB, (height, width, 3) uint8, with what is said of it.
+
+    Every face has its box, its verdict in words and its probability as a bar; below stand the source and the time, above
+    a banner while an alert is active, or why the frame was not judged.
+    """
     rgb = np.array(frame.rgb((0, 0, frame.width, frame.height)))  # a copy: the frame stays as it is
     scale = max(0.4, min(frame.height, frame.width) / 900)
     for face in verdict.faces:
         draw_face(rgb, face, scale)
-    if verdict.reasons:
-        label(rgb, ", ".join(verdict.reasons), (0, round(28 * scale)), COLORS["inconclusive"], scale)
+    label(rgb, where_and_when(verdict), (0, rgb.shape[0]), BLACK, WHITE, scale)
+    if any(face.alert for face in verdict.faces):
+        label(rgb, BANNER, (0, 0), COLORS["fake"], WHITE, 1.25 * scale)
+    elif verdict.reasons:
+        label(rgb, ", ".join(verdict.reasons), (0, 0), COLORS["inconclusive"], INK["inconclusive"], scale)
     return rgb
+
+
+def where_and_when(verdict: FrameVerdict) -> str:
+    """Such as `cam1  0:01:04.2`, the time in the stream; what OpenCV's font can't write becomes a question mark."""
+    tenths = round(10 * verdict.pts_s)
+    minutes, seconds = divmod(tenths // 10, 60)
+    source = verdict.source.encode("ascii", "replace").decode()
+    return f"{source}  {minutes // 60}:{minutes % 60:02}:{seconds:02}.{tenths % 10}".strip()
 
 
 def draw_face(rgb: np.ndarray, face: FaceVerdict, scale: float) -> None:
@@ -40,7 +59,7 @@ def draw_face(rgb: np.ndarray, face: FaceVerdict, scale: float) -> None:
         draw_dashed(rgb, (x1, y1, x2, y2), color, thickness)
     else:
         cv2.rectangle(rgb, (x1, y1), (x2, y2), color, thickness * (2 if face.alert else 1))
-    label(rgb, words(face), (x1, y1 - round(6 * scale)), color, scale)
+    label(rgb, words(face), (x1, y1 - round(6 * scale)), color, INK[face.verdict], scale)
     draw_bar(rgb, face, (x1, y2 + round(4 * scale), x2, y2 + round(14 * scale)), color)
 
 
@@ -54,17 +73,17 @@ def words(face: FaceVerdict) -> str:
     return f"{alert}{number}{verdict}{probability}{why}"
 
 
-def label(rgb: np.ndarray, text: str, at: tuple[int, int], color: tuple[int, int, int], scale: float) -> None:
-    """White words on a coloured ground, moved into the picture; `at` is their lower left corner."""
+def label(rgb: np.ndarray, text: str, at: tuple[int, int], ground: Color, ink: Color, scale: float) -> None:
+    """Words on a coloured ground, moved into the picture; `at` is their lower left corner."""
     thickness = max(1, round(2 * scale))
     (width, height), below = cv2.getTextSize(text, FONT, scale, thickness)
     x = max(0, min(at[0], rgb.shape[1] - width))
     y = max(height + below, min(at[1], rgb.shape[0] - below))
-    cv2.rectangle(rgb, (x, y - height - below), (x + width, y + below), color, cv2.FILLED)
-    cv2.putText(rgb, text, (x, y), FONT, scale, WHITE, thickness, cv2.LINE_AA)
+    cv2.rectangle(rgb, (x, y - height - below), (x + width, y + below), ground, cv2.FILLED)
+    cv2.putText(rgb, text, (x, y), FONT, scale, ink, thickness, cv2.LINE_AA)
 
 
-def draw_bar(rgb: np.ndarray, face: FaceVerdict, place: tuple[int, int, int, int], color: tuple[int, int, int]) -> None:
+def draw_bar(rgb: np.ndarray, face: FaceVerdict, place: tuple[int, int, int, int], color: Color) -> None:
     """How much of the bar is filled is the probability; a tick shows the track's running one."""
     x1, y1, x2, y2 = place
     cv2.rectangle(rgb, (x1, y1), (x2, y2), BLACK, cv2.FILLED)
@@ -75,7 +94,7 @@ def draw_bar(rgb: np.ndarray, face: FaceVerdict, place: tuple[int, int, int, int
         cv2.line(rgb, (x, y1 - 2), (x, y2 + 2), WHITE, max(1, (y2 - y1) // 4))
 
 
-def draw_dashed(rgb: np.ndarray, box: tuple[int, int, int, int], color: tuple[int, int, int], thickness: int) -> None:
+def draw_dashed(rgb: np.ndarray, box: tuple[int, int, int, int], color: Color, thickness: int) -> None:
     x1, y1, x2, y2 = box
     dash = max(4, (x2 - x1) // 12)
     for x in range(x1, x2, 2 * dash):
@@ -101,7 +120,8 @@ class OverlayWriter:
         self._last_tick = -1
         try:
             path.open("wb").close()  # FFmpeg would only try with the first frame
-            self._container: OutputContainer | None = av.open(str(path), "w")
+            options = FRAGMENTS if path.suffix.lower() in (".mp4", ".mov", ".m4v") else {}
+            self._container: OutputContainer | None = av.open(str(path), "w", container_options=options)
         except (av.FFmpegError, ValueError, OSError) as error:
             hint = "its folder does not exist" if not path.parent.is_dir() else "name a file such as out.mp4"
             raise OutputError(f"{path}: can't be written as a video ({hint})") from error

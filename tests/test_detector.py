@@ -139,7 +139,7 @@ def test_a_text_that_is_called_a_video_fails(detector, tmp_path):
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 4, 4), (0, 4, 3)])
 def test_an_array_that_is_no_picture_fails(detector, shape):
-    with pytest.raises((ValueError, TypeCheckError), match="(?i)uint8"):
+    with pytest.raises((ValueError, TypeCheckError), match=r"(?i)uint8"):
         detector.frame(np.zeros(shape, np.uint8))
 
 

@@ -1,12 +1,17 @@
 """Drawn verdicts: seen without colour, inside the picture, in a video with the source's times."""
 
+import contextlib
+import signal
+import subprocess
+import sys
+
 import av
 import numpy as np
 import pytest
 
 from stream_detect.decode.frame import Frame
 from stream_detect.errors import OutputError
-from stream_detect.overlay import OverlayWriter, draw, words
+from stream_detect.overlay import OverlayWriter, draw, where_and_when, words
 from stream_detect.types import FaceVerdict, FrameVerdict
 from tests import clips
 
@@ -87,3 +92,49 @@ def test_the_made_clip_can_be_drawn(face_clip):
 
     first = next(iter(read_frames(open_source(str(face_clip)))))
     assert draw(first, said(face())).shape == clips.talking_head(1)[0].shape
+
+
+def test_the_source_and_the_time_stand_below():
+    verdict = FrameVerdict("cam1", 0, 3664.26, "t", None, ())
+    assert where_and_when(verdict) == "cam1  1:01:04.3"
+    assert where_and_when(FrameVerdict("Tür", 0, 59.96, "t", None, ())) == "T?r  0:01:00.0"
+    assert not np.array_equal(
+        draw(frame(), said())[-12:], draw(frame(), FrameVerdict("x", 0, 9.0, "t", None, ()))[-12:]
+    )
+
+
+def test_an_alert_is_a_banner_across_the_top():
+    quiet, alerted = (draw(frame(360, 480), said(face(box=(200.0, 150.0, 300.0, 250.0), alert=a))) for a in (None, "a"))
+    assert np.abs(quiet[:12].astype(int) - alerted[:12]).max() > 60
+
+
+@pytest.mark.parametrize(("height", "width"), [(360, 640), (480, 640), (1080, 1920), (16, 16)])
+def test_every_size_can_be_drawn(height, width):
+    assert draw(frame(height, width), said(face(alert="a"))).shape == (height, width, 3)
+
+
+def test_a_video_whose_writer_was_killed_plays_up_to_there(tmp_path):
+    path = tmp_path / "out.mp4"
+    done = subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(path)], check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    seen = 0
+    with av.open(str(path)) as video, contextlib.suppress(av.InvalidDataError):
+        for _ in video.decode(video=0):
+            seen += 1
+    assert seen >= 150
+
+
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from stream_detect.decode.frame import Frame
+from stream_detect.overlay import OverlayWriter
+from stream_detect.types import FrameVerdict
+writer = OverlayWriter(Path(sys.argv[1]))
+rng = np.random.default_rng(0)
+for i in range(300):
+    noise = rng.integers(0, 255, (120, 160, 3), dtype=np.uint8)
+    writer.write(Frame.from_rgb(noise, pts_s=i / 25), FrameVerdict("cam", i, i / 25, "t", None, ()))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
