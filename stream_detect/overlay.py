@@ -21,15 +21,15 @@ INK = {"fake": WHITE, "real": WHITE, "inconclusive": BLACK}  # what can be read 
 BANNER = "ALERT: a face is probably forged"
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 TICKS = 90_000  # a second, in the written video
-CODEC_OPTIONS = {"preset": "veryfast", "crf": "20", "g": "50"}
+CODEC_OPTIONS = {"preset": "veryfast", "crf": "20", "g": "50", "bf": "0"}  # B-frames would shift a fragmented .mp4
 FRAGMENTS = {"movflags": "+hybrid_fragmented"}  # an .mp4 that is cut off in the middle still plays
 
 
 def draw(frame: Frame, verdict: FrameVerdict) -> np.ndarray:
     """The frame in RGB, (height, width, 3) uint8, with what is said of it.
 
-    Every face has its box, its verdict in words and its probability as a bar; below stand the source and the time, above
-    a banner while an alert is active, or why the frame was not judged.
+    Every face has its box, its verdict in words and its probability as a bar; below stand the source and the time,
+    above a banner while an alert is active, or why the frame was not judged.
     """
     rgb = np.array(frame.rgb((0, 0, frame.width, frame.height)))  # a copy: the frame stays as it is
     scale = max(0.4, min(frame.height, frame.width) / 900)
