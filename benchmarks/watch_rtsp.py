@@ -160,6 +160,7 @@ class Usage:
                 "last": rounded(ends[1], 1),
                 "growth": rounded(ends[1] - ends[0], 1),
                 "growth_a_minute": rounded(slope_per_minute(at_s, mebibytes), 2),
+                "every_30_s": [rounded(value, 1) for value in mebibytes[:: round(30 / SAMPLE_S)]],
             },
         }
 
