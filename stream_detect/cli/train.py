@@ -28,6 +28,9 @@ def train(
     ] = Path("training-run"),
     rounds: Annotated[int, typer.Option(min=1, help="How often every scene is forged and degraded anew.")] = 2,
     epochs: Annotated[float, typer.Option(help="Passes of each network over the samples.")] = 3.0,
+    mesonet: Annotated[
+        Path | None, typer.Option(metavar="FILE.h5", help="Published Meso-4 weights to start the mesonet expert from.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Another seed, other forgeries.")] = 11,
 ) -> None:
     """Train experts, fusion and calibration on your own footage, and write weights for --weights.
@@ -48,6 +51,7 @@ def train(
         fake=tuple(fake or ()),
         rounds=rounds,
         epochs=epochs,
+        mesonet_start=mesonet,
         seed=seed,
     )
     try:
