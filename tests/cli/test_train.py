@@ -27,7 +27,18 @@ def test_wrong_use_gets_one_line(arguments, code, words, tmp_path):
 
 def test_an_interrupted_training_says_how_to_go_on(tmp_path):
     write_people(tmp_path / "real", 40)
-    command = [PROGRAM, "train", "--real", tmp_path / "real", "--out", tmp_path / "w", "--run", tmp_path / "run"]
+    command = [
+        PROGRAM,
+        "train",
+        "--rounds",
+        "50",
+        "--real",
+        tmp_path / "real",
+        "--out",
+        tmp_path / "w",
+        "--run",
+        tmp_path / "run",
+    ]
     with subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True) as program:
         until_s = time.monotonic() + 90
         while not list(tmp_path.glob("run/scenes/*.json")) and time.monotonic() < until_s:
