@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from stream_detect.fusion.calibration import Platt, expected_calibration_error, fit_platt
+from stream_detect.fusion.calibration import (
+    Platt,
+    expected_calibration_error,
+    fit_platt,
+    reliability,
+    risk_coverage,
+)
 
 
 def true_logits(faces: int = 40_000) -> tuple[np.ndarray, np.ndarray]:
@@ -74,3 +80,57 @@ def test_silence_has_no_error() -> None:
 def test_a_probability_outside_its_range_fails() -> None:
     with pytest.raises(ValueError, match=r"probabilities must lie in \[0, 1\], got 1.5 to 1.5"):
         expected_calibration_error(np.array([1.5]), np.array([1]))
+
+
+def test_a_reliability_diagram_by_hand() -> None:
+    diagram = reliability(np.array([0.1, 0.3, 0.9, 1.0, np.nan]), np.array([0, 1, 1, 1, 0]), bins=2)
+    np.testing.assert_allclose(diagram.said, [0.2, 0.95])
+    assert diagram.fake.tolist() == [0.5, 1.0]
+    assert diagram.share.tolist() == [0.5, 0.5]
+    assert diagram.faces.tolist() == [2, 2]
+    assert diagram.error == pytest.approx((0.3 + 0.05) / 2)
+
+
+def test_an_empty_bin_says_nothing() -> None:
+    diagram = reliability(np.array([0.9]), np.array([1]), bins=3)
+    assert np.isnan(diagram.said).tolist() == np.isnan(diagram.fake).tolist() == [True, True, False]
+
+
+def test_the_surest_answers_come_first() -> None:
+    curve = risk_coverage(np.array([3.0, -2.0, 1.0, -0.5]), np.array([1, 0, 0, 1]))
+    np.testing.assert_allclose(curve.coverage, [0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(curve.risk, [0, 0, 1 / 3, 1 / 2])
+    assert curve.area == pytest.approx((1 / 3 + 1 / 2) / 4)
+    assert curve.at(0.5) == 0
+    assert curve.at(1.0) == 0.5
+
+
+def test_equally_sure_answers_come_together() -> None:
+    curve = risk_coverage(np.array([1.0, -1.0]), np.array([1, 1]))
+    assert (curve.coverage.tolist(), curve.risk.tolist()) == ([1.0], [0.5])
+
+
+def test_silence_is_half_wrong_and_comes_last() -> None:
+    curve = risk_coverage(np.array([np.nan, 0.1]), np.array([0, 1]))
+    assert (curve.coverage.tolist(), curve.risk.tolist()) == ([0.5, 1.0], [0.0, 0.25])
+
+
+def test_faces_count_by_their_weight() -> None:
+    curve = risk_coverage(np.array([3.0, 1.0]), np.array([0, 1]), np.array([1, 3]))
+    assert (curve.coverage.tolist(), curve.risk.tolist()) == ([0.25, 1.0], [1.0, 0.25])
+
+
+def test_another_confidence_may_sort() -> None:
+    curve = risk_coverage(np.array([3.0, 1.0]), np.array([0, 1]), confidence=np.array([0, 1]))
+    assert curve.risk.tolist() == [0, 0.5]
+
+
+def test_calibrated_scores_are_less_wrong_where_they_are_surer() -> None:
+    curve = risk_coverage(*true_logits())
+    assert curve.at(0.3) < curve.at(0.6) < curve.at(1)
+    assert curve.at(1) == pytest.approx(0.159, abs=0.01)  # normal, 2 apart from 0 with deviation 2
+
+
+def test_nobody_has_no_risk() -> None:
+    with pytest.raises(ValueError, match="expected faces with a weight, got 0 faces"):
+        risk_coverage(np.zeros(0), np.zeros(0))
