@@ -14,6 +14,11 @@ AROUND_TILES = 12  # tiles 16..27 lie on the ring around it
 ALIGNED_PX = 256  # side of the aligned crop that networks see
 PIXELS_PX = 64  # side of the grid of untouched native pixels for colour statistics
 
+# What can be seen apart: a face that a network drew as a whole; a foreign or altered face with a border inside the
+# picture; an alteration of a part of the face alone.
+Kind = Literal["synthesised", "blended", "partial"]
+KINDS: tuple[Kind, ...] = ("synthesised", "blended", "partial")
+
 Verdict = Literal["fake", "real", "inconclusive"]
 Reason = Literal["no_face", "small_face", "blurred", "over_compressed", "frozen", "corrupt", "disagreement"]
 State = Literal["connecting", "live", "stalled", "reconnecting", "ended", "failed"]
@@ -66,9 +71,10 @@ class FaceVerdict:
     experts: Mapping[str, float | None]
     quality: float
     alert: str | None = None
+    kinds: Mapping[str, float] = field(default_factory=dict)  # probability of each kind of forgery, where it is known
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        line: dict[str, Any] = {
             "track": self.track,
             "box": [round(float(side), 1) for side in self.box],
             "fake_probability": rounded(self.fake_probability),
@@ -80,6 +86,7 @@ class FaceVerdict:
             "quality": rounded(self.quality),
             "alert": self.alert,
         }
+        return line | said_of_kinds(self.kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +197,11 @@ class Score:
     judged: int
     experts: Mapping[str, float | None]
     worst_second: tuple[float, float] | None = None  # start in seconds, mean probability of that second
+    kinds: Mapping[str, float] = field(default_factory=dict)  # probability of each kind of forgery, where it is known
 
     def to_json(self) -> dict[str, Any]:
         worst = self.worst_second
-        return {
+        line: dict[str, Any] = {
             "schema": SCHEMA,
             "type": "score",
             "path": self.path,
@@ -207,6 +215,12 @@ class Score:
             "experts": {name: rounded(p) for name, p in self.experts.items()},
             "worst_second": worst and {"start_s": rounded(worst[0]), "fake_probability": rounded(worst[1])},
         }
+        return line | said_of_kinds(self.kinds)
+
+
+def said_of_kinds(kinds: Mapping[str, float]) -> dict[str, Any]:
+    """The key "kinds" of a JSON line, left out where nothing is known of kinds."""
+    return {"kinds": {kind: rounded(p) for kind, p in kinds.items()}} if kinds else {}
 
 
 def rounded(value: float | None, digits: int = 4) -> float | None:
