@@ -6,6 +6,7 @@ stem's grid, as in that paper's hybrid. `VIT_112_16` is the plain transformer of
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -36,6 +37,7 @@ class AttentionConfig:
     heads: int = 3  # attention heads a block
     drop_path: float = 0.1  # share of blocks skipped in training
     dropout: float = 0.1  # before the head, in training
+    outputs: int = 1  # logits a face: one for each kind of forgery that is learned
 
     def __post_init__(self) -> None:
         if self.stem not in ("efficientnet_lite0", "patches"):
@@ -45,9 +47,10 @@ class AttentionConfig:
                 f"expected {STRIDE} <= input_px <= crop_px <= {ALIGNED_PX} with input_px a multiple of {STRIDE}, "
                 f"got {self.input_px = } and {self.crop_px = }"
             )
-        if self.dim < 1 or self.heads < 1 or self.dim % self.heads or self.depth < 1:
+        if self.dim < 1 or self.heads < 1 or self.dim % self.heads or self.depth < 1 or self.outputs < 1:
             raise ValueError(
-                f"expected heads to divide dim and depth >= 1, got {self.dim = } {self.heads = } {self.depth = }"
+                f"expected heads to divide dim, depth >= 1 and outputs >= 1, got {self.dim = } {self.heads = } "
+                f"{self.depth = } {self.outputs = }"
             )
 
     @property
@@ -76,7 +79,7 @@ class AttentionNet(nn.Module):
         self.blocks = nn.ModuleList(Block(dim, config.heads, qkv_bias=True, drop_path=rate) for rate in rates)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(dim, 1)
+        self.head = nn.Linear(dim, config.outputs)
         self.blocks.apply(initialize)
         initialize(self.head)
 
@@ -91,16 +94,21 @@ class AttentionNet(nn.Module):
             tokens = block(tokens)
         return self.norm(class_token_after(self.blocks[-1], tokens))  # type: ignore[no-any-return]
 
+    def kind_logits(self, x: Float[Tensor, "faces 3 256 256"]) -> Float[Tensor, "faces outputs"]:
+        """A logit a face and output, positive for fake, of RGB in [0, 1]."""
+        return self.head(self.dropout(self.features(x)))  # type: ignore[no-any-return]
+
     def forward(self, x: Float[Tensor, "faces 3 256 256"]) -> Float[Tensor, " faces"]:
-        """A logit a face, positive for fake, of RGB in [0, 1]."""
-        return self.head(self.dropout(self.features(x))).squeeze(1)  # type: ignore[no-any-return]
+        """The first logit of each face, positive for fake, of RGB in [0, 1]."""
+        return self.kind_logits(x)[:, 0]
 
     def face_and_token_logits(
         self, x: Float[Tensor, "faces 3 256 256"]
-    ) -> tuple[Float[Tensor, " faces"], Float[Tensor, "faces height width"]]:
-        """The face's logit and, by the same head, the logit of each place: where the forgery is."""
-        logits = self.head(self.dropout(self.encode(x))).squeeze(2)  # (B, 1 + H*W)
-        return logits[:, 0], self.grid(logits[:, 1:])
+    ) -> tuple[Float[Tensor, "faces outputs"], Float[Tensor, "faces outputs height width"]]:
+        """The face's logits and, by the same head, those of each place: where the forgery is."""
+        logits = self.head(self.dropout(self.encode(x))).transpose(1, 2)  # (B, outputs, 1 + H*W)
+        side = self.config.tokens_a_side
+        return logits[..., 0], logits[..., 1:].reshape(len(logits), -1, side, side)
 
     def attention_map(self, x: Float[Tensor, "faces 3 256 256"]) -> Float[Tensor, "faces height width"]:
         """How much the class token attends to each place in the last block, mean of the heads, summing to 1 a face."""
@@ -126,6 +134,30 @@ class AttentionNet(nn.Module):
     def grid(self, values: Tensor) -> Tensor:
         side = self.config.tokens_a_side
         return values.reshape(-1, side, side)
+
+
+@final
+class AttentionTrunks(nn.Module):
+    """Networks that each learned one lesson, side by side: their embeddings are one after the other.
+
+    Synthesised faces and blended ones are different lessons; one trunk for both learned each less well.
+    """
+
+    def __init__(self, trunks: Mapping[str, AttentionNet]) -> None:
+        super().__init__()
+        self.trunks = nn.ModuleDict(trunks)
+
+    @property
+    def embedding_dim(self) -> int:
+        return sum(trunk.embedding_dim for trunk in self.each().values())
+
+    def each(self) -> dict[str, AttentionNet]:
+        """The networks by the name of their lesson, in the order of the embedding."""
+        return dict(self.trunks.items())  # type: ignore[arg-type]
+
+    def features(self, x: Float[Tensor, "faces 3 256 256"]) -> Float[Tensor, "faces dim"]:
+        """The embeddings of RGB in [0, 1]."""
+        return torch.cat([trunk.features(x) for trunk in self.each().values()], dim=1)
 
 
 def make_stem(config: AttentionConfig) -> tuple[nn.Module, int]:
@@ -182,6 +214,33 @@ def class_query(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
     query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, 1 + places, dim of a head)
     scores = query[:, :, :1] @ key.transpose(-2, -1) * attention.scale
     return scores.softmax(dim=-1), value
+
+
+def start_from(network: AttentionNet, tensors: Mapping[str, Tensor]) -> None:
+    """Start from another such network: what fits is taken, positions are interpolated, outputs repeated.
+
+    Raises:
+        WeightsError: if the stem or the blocks are of another shape.
+    """
+    ours = network.state_dict()
+    given = dict(tensors) | {"position": moved_positions(tensors["position"], network.config.tokens_a_side)}
+    for name in ("head.weight", "head.bias"):
+        given[name] = given[name].mean(dim=0, keepdim=True).expand_as(ours[name])
+    for name, tensor in ours.items():
+        found = given.get(name, tensor)
+        if found.shape != tensor.shape:
+            raise WeightsError(
+                f"expected {tuple(tensor.shape)} for {name} to start from, got {tuple(found.shape)}; start from others"
+            )
+    network.load_state_dict({name: given.get(name, tensor) for name, tensor in ours.items()})
+
+
+def moved_positions(position: Tensor, side: int) -> Tensor:
+    """Positions (1, 1 + places, dim) for another number of places, `side` along each edge, by interpolation."""
+    old = round((position.shape[1] - 1) ** 0.5)
+    grid = position[:, 1:].transpose(1, 2).reshape(1, -1, old, old)
+    grid = F.interpolate(grid, size=(side, side), mode="bicubic", align_corners=False)
+    return torch.cat([position[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
 
 
 def load_pretrained_stem(network: AttentionNet) -> None:

@@ -25,14 +25,15 @@ class MesoNet(nn.Module):
 
     embedding_dim = 16
 
-    def __init__(self, first: nn.Module, second: nn.Module, channels: tuple[int, int]) -> None:
+    def __init__(self, first: nn.Module, second: nn.Module, channels: tuple[int, int], outputs: int) -> None:
         super().__init__()
+        self.outputs = outputs
         self.layer1 = nn.Sequential(first, nn.BatchNorm2d(channels[0], eps=EPS), nn.MaxPool2d(2))
         self.layer2 = nn.Sequential(second, nn.BatchNorm2d(channels[1], eps=EPS), nn.MaxPool2d(2))
         self.layer3 = nn.Sequential(conv(channels[1], 16, 5), nn.BatchNorm2d(16, eps=EPS), nn.MaxPool2d(2))
         self.layer4 = nn.Sequential(conv(16, 16, 5), nn.BatchNorm2d(16, eps=EPS), nn.MaxPool2d(4))
         self.embed = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(1024, 16), nn.LeakyReLU(0.1))
-        self.head = nn.Sequential(nn.Dropout(0.5), nn.Linear(16, 1))
+        self.head = nn.Sequential(nn.Dropout(0.5), nn.Linear(16, outputs))
 
     def features(self, x: Float[Tensor, "faces 3 256 256"]) -> Float[Tensor, "faces 16"]:
         """The embedding before the last layer, of RGB in [0, 1]."""
@@ -42,9 +43,13 @@ class MesoNet(nn.Module):
         x = self.layer4(x)  # (B, 16, 8, 8)
         return self.embed(x)  # type: ignore[no-any-return]  # (B, 16)
 
+    def kind_logits(self, x: Float[Tensor, "faces 3 256 256"]) -> Float[Tensor, "faces outputs"]:
+        """A logit a face and output, positive for fake, of RGB in [0, 1]."""
+        return self.head(self.features(x))  # type: ignore[no-any-return]
+
     def forward(self, x: Float[Tensor, "faces 3 256 256"]) -> Float[Tensor, " faces"]:
-        """A logit a face, positive for fake, of RGB in [0, 1]."""
-        return self.head(self.features(x)).squeeze(1)  # type: ignore[no-any-return]
+        """The first logit of each face, positive for fake, of RGB in [0, 1]."""
+        return self.kind_logits(x)[:, 0]
 
     def load_official(self, path: Path) -> None:
         """Take the authors' published Keras weights (.h5, read with h5py); the sign is turned so that 1 is fake.
@@ -73,28 +78,28 @@ class MesoNet(nn.Module):
                 parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)))
 
     def _official_dense(self, dense: list[list[np.ndarray]]) -> Iterator[tuple[Tensor, np.ndarray]]:
-        """Keras flattens height, width, channels; torch flattens channels first; the last layer is negated."""
+        """Keras flattens height, width, channels, torch channels first; the last layer is negated, for each output."""
         (hidden, hidden_bias), (last, last_bias) = dense
         if hidden.size == 1024 * 16:
             hidden = hidden.reshape(8, 8, 16, 16).transpose(2, 0, 1, 3).reshape(1024, 16)
-        arrays = hidden.T, hidden_bias, -last.T, -last_bias
+        arrays = hidden.T, hidden_bias, np.repeat(-last.T, self.outputs, 0), np.repeat(-last_bias, self.outputs)
         yield from zip((*self.embed[2].parameters(), *self.head[1].parameters()), arrays, strict=True)
 
 
 @final
 class Meso4(MesoNet):
-    """Four plain convolutions and two dense layers: 27,977 parameters."""
+    """Four plain convolutions and two dense layers: 27,977 parameters with one output."""
 
-    def __init__(self) -> None:
-        super().__init__(conv(3, 8, 3), conv(8, 8, 5), (8, 8))
+    def __init__(self, outputs: int = 1) -> None:
+        super().__init__(conv(3, 8, 3), conv(8, 8, 5), (8, 8), outputs)
 
 
 @final
 class MesoInception4(MesoNet):
-    """Meso-4 whose first two layers look at four scales at once: 28,615 parameters."""
+    """Meso-4 whose first two layers look at four scales at once: 28,615 parameters with one output."""
 
-    def __init__(self) -> None:
-        super().__init__(Inception(3, 1, 4, 4, 2), Inception(11, 2, 4, 4, 2), (11, 12))
+    def __init__(self, outputs: int = 1) -> None:
+        super().__init__(Inception(3, 1, 4, 4, 2), Inception(11, 2, 4, 4, 2), (11, 12), outputs)
 
 
 class Inception(nn.Module):

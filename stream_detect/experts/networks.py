@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from stream_detect.errors import WeightsError
-from stream_detect.experts.attention import AttentionConfig, AttentionNet
+from stream_detect.experts.attention import AttentionConfig, AttentionNet, AttentionTrunks
 from stream_detect.experts.mesonet import Meso4, MesoInception4
 from stream_detect.weights import NetworkWeights
 
@@ -17,6 +17,9 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "meso4": Meso4,
     "meso_inception4": MesoInception4,
     "attention": lambda **config: AttentionNet(AttentionConfig(**config)),
+    "attention_trunks": lambda trunks: AttentionTrunks(
+        {name: AttentionNet(AttentionConfig(**config)) for name, config in trunks.items()}
+    ),
 }
 COUNTER = "num_batches_tracked"  # of batch normalization: training's alone, never stored
 
@@ -64,9 +67,12 @@ def pack(network: nn.Module) -> NetworkWeights:
     tensors = {name: tensor.detach().cpu().float().numpy().copy() for name, tensor in stored.items()}
     if isinstance(network, AttentionNet):
         return NetworkWeights("attention", asdict(network.config), tensors)
+    if isinstance(network, AttentionTrunks):
+        configs = {name: asdict(trunk.config) for name, trunk in network.each().items()}
+        return NetworkWeights("attention_trunks", {"trunks": configs}, tensors)
     for kind in ("meso4", "meso_inception4"):
         if type(network) is NETWORKS[kind]:
-            return NetworkWeights(kind, {}, tensors)
+            return NetworkWeights(kind, {"outputs": network.outputs}, tensors)
     raise TypeError(f"expected one of {', '.join(NETWORKS)}, got {type(network).__name__}")
 
 

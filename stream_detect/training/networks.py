@@ -1,6 +1,10 @@
-"""Fit one network on samples: pairs in one batch, light augmentation, checkpoints that an interrupted run resumes."""
+"""Fit one network on samples: pairs in one batch, light augmentation, checkpoints that an interrupted run resumes.
 
-from collections.abc import Callable, Iterator
+A network learns a lesson: some kinds of forgery, one output for each. An output sees real faces and its own kind alone,
+so that no kind is learned at another's cost.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,6 @@ from stream_detect.training.samples import Samples
 
 CHECKPOINT_STEPS = 200
 Progress = Callable[[str, int, int, float], None]  # network, step, steps, smoothed loss
-FaceNetwork = Callable[[Tensor], Tensor]  # aligned faces in [0, 1] to a logit, positive for fake
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,27 +32,48 @@ class Schedule:
     weight_decay: float = 0.02
     smoothing: float = 0.05  # of the labels
     is_augmented: bool = True  # shifts, light, colour and covered patches beside the mirroring
+    lone_share: float = 0.4  # of the units of a batch: forgeries without a real partner, where there are any
+    token_weight: float = 0.0  # of the loss that asks every place of a face whether it is forged
+    teacher_weight: float = 0.0  # share of the loss that follows a better network's logits
     seed: int = 7
 
 
 def fit_network(
-    network: Any, samples: Samples, weights: np.ndarray, schedule: Schedule, checkpoint: Path, progress: Progress
+    network: Any,
+    samples: Samples,
+    weights: np.ndarray,
+    kinds: Sequence[str],
+    schedule: Schedule,
+    checkpoint: Path,
+    progress: Progress,
+    teacher: np.ndarray | None = None,
 ) -> None:
-    """Fit in place; `weights` (samples,) say how often a row is drawn and how much it counts.
+    """Fit in place.
 
     A checkpoint is written every `CHECKPOINT_STEPS`; one that fits is gone on from, to the same weights in the end.
+
+    Args:
+        network: with `kind_logits`, one output for each of `kinds`.
+        samples: to learn from; forgeries of other kinds are left out.
+        weights: (samples,) how often a row is drawn; 0 for never.
+        kinds: of forgery, in the order of the outputs.
+        schedule: how long and how fast.
+        checkpoint: where unfinished work is kept.
+        progress: hears of every step.
+        teacher: (samples, kinds) logits of a better network that are followed, NaN where there is none.
     """
-    steps = max(1, int(schedule.epochs * len(samples) / schedule.batch))
+    lesson = Lesson(samples, weights, tuple(kinds), teacher)
+    steps = max(1, int(schedule.epochs * len(lesson.rows) / schedule.batch))
     optimizer = torch.optim.AdamW(parameter_groups(network, schedule), weight_decay=schedule.weight_decay)
     rates = [group["lr"] for group in optimizer.param_groups]
     plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.15)
     begun = resume(network, optimizer, plan, checkpoint, steps)
     smoothed = 0.7
     network.train()
-    batches = draw_batches(samples, weights, schedule, begun, steps)
+    batches = draw_batches(lesson, schedule, begun, steps)
     for step, rows in zip(range(begun, steps), batches, strict=False):
         torch.manual_seed(schedule.seed * 1_000_003 + step)  # dropout falls the same whether resumed or not
-        loss = batch_loss(network, samples, rows, schedule, step)
+        loss = batch_loss(network, lesson, rows, schedule, step)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
@@ -62,6 +86,35 @@ def fit_network(
     network.eval()
 
 
+class Lesson:
+    """What one network learns from: real faces and the forgeries of its kinds, in units that are drawn together."""
+
+    def __init__(
+        self, samples: Samples, weights: np.ndarray, kinds: tuple[str, ...], teacher: np.ndarray | None = None
+    ) -> None:
+        self.samples, self.kinds, self.teacher = samples, kinds, teacher
+        self.kind = np.select([samples.kind == kind for kind in kinds], range(len(kinds)), -1)  # -1: real, or not ours
+        rows = np.flatnonzero((~samples.is_fake | (self.kind >= 0)) & (weights > 0))
+        rows = rows[np.argsort(samples.pair[rows], kind="stable")]
+        starts = np.flatnonzero(np.r_[True, np.diff(samples.pair[rows]) != 0])
+        units = np.split(rows, starts[1:]) if len(rows) else []
+        self.units = [unit for unit in units if samples.is_fake[unit].any()]
+        if not self.units:
+            raise ValueError(f"expected forgeries of the kinds {', '.join(kinds)} to learn from, got none")
+        self.rows = np.concatenate(self.units)
+        self.is_lone = np.array([samples.is_fake[unit].all() for unit in self.units])
+        self.chance = np.array([weights[unit].mean() for unit in self.units])
+
+    def chances(self, lone_share: float) -> np.ndarray:
+        """How likely each unit is drawn; those without a real partner make up `lone_share` of the draws."""
+        chance = self.chance.copy()
+        if self.is_lone.any() and not self.is_lone.all():
+            chance[self.is_lone] *= lone_share / chance[self.is_lone].sum()
+            chance[~self.is_lone] *= (1 - lone_share) / chance[~self.is_lone].sum()
+        shares: np.ndarray = chance / chance.sum()
+        return shares
+
+
 def parameter_groups(network: Any, schedule: Schedule) -> list[dict[str, Any]]:
     named = list(network.named_parameters())
     stem = [p for name, p in named if name.startswith("stem")]
@@ -70,41 +123,88 @@ def parameter_groups(network: Any, schedule: Schedule) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
-def batch_loss(network: FaceNetwork, samples: Samples, rows: np.ndarray, schedule: Schedule, step: int) -> Tensor:
-    """Cross-entropy with smoothed labels, real and fake faces of the batch counting equally."""
+def batch_loss(network: Any, lesson: Lesson, rows: np.ndarray, schedule: Schedule, step: int) -> Tensor:
+    """Cross-entropy of each output on real faces and its own kind, plus the same for places, plus the teacher's."""
     generator = np.random.default_rng([schedule.seed, step])
-    faces = augment(samples.aligned[rows], generator, schedule.is_augmented)
-    is_fake = torch.from_numpy(samples.is_fake[rows].astype(np.float32))
-    share = is_fake.mean().clamp(0.05, 0.95)
-    balance = is_fake / (2 * share) + (1 - is_fake) / (2 * (1 - share))
-    target = is_fake * (1 - 2 * schedule.smoothing) + schedule.smoothing
-    return F.binary_cross_entropy_with_logits(network(faces), target, weight=balance)
+    pictures, masks = lesson.samples.aligned[rows], lesson.samples.mask[rows]
+    faces, masks_seen = augment(pictures, generator, schedule.is_augmented, masks)
+    if schedule.token_weight:
+        logits, places = network.face_and_token_logits(faces)
+    else:
+        logits, places = network.kind_logits(faces), None
+    kind = lesson.kind[rows]
+    loss = torch.stack([output_loss(logits[:, k], kind, k, schedule.smoothing) for k in range(logits.shape[1])]).mean()
+    if lesson.teacher is not None:
+        follow = teacher_loss(logits, torch.from_numpy(lesson.teacher[rows]).float())
+        loss = (1 - schedule.teacher_weight) * loss + schedule.teacher_weight * follow
+    if places is not None:
+        loss = loss + schedule.token_weight * places_loss(places, kind, masks_seen)
+    return loss
 
 
-def draw_batches(
-    samples: Samples, weights: np.ndarray, schedule: Schedule, begun: int, steps: int
-) -> Iterator[np.ndarray]:
-    """Rows of each step: units drawn by weight, a real face always with the forgery made from it."""
-    order = np.argsort(samples.pair, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(samples.pair[order]) != 0])
-    units = np.split(order, starts[1:])
-    chance = np.array([weights[unit].mean() for unit in units])
-    chance /= chance.sum()
-    size = np.mean([len(unit) for unit in units])
+def output_loss(logits: Tensor, kind: np.ndarray, output: int, smoothing: float) -> Tensor:
+    """Cross-entropy with smoothed labels over real faces (-1) and those of one kind, both counting equally."""
+    is_fake = torch.from_numpy(kind == output)
+    is_real = torch.from_numpy(kind == -1)
+    target = is_fake.float() * (1 - 2 * smoothing) + smoothing
+    each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    sides = [each[side].mean() for side in (is_real, is_fake) if side.any()]
+    return torch.stack(sides).mean() if len(sides) == 2 else 0.0 * logits.sum()
+
+
+def teacher_loss(logits: Tensor, given: Tensor) -> Tensor:
+    """Cross-entropy against the teacher's probabilities, where it gave any (distillation, Hinton et al. 2015)."""
+    said = torch.isfinite(given)
+    if not said.any():
+        return 0.0 * logits.sum()
+    return F.binary_cross_entropy_with_logits(logits[said], torch.sigmoid(given[said]))
+
+
+def places_loss(places: Tensor, kind: np.ndarray, masks: Tensor) -> Tensor:
+    """Cross-entropy of every place against how much of it is forged, forged and untouched places counting equally.
+
+    `places` (B, outputs, H, W) are read at the output of the face's kind, at all outputs for real faces; `masks`
+    (B, 16, 16) lie in [0, 1].
+    """
+    target = F.adaptive_avg_pool2d(masks[:, None], (places.shape[2], places.shape[3])).expand_as(places)
+    own = torch.from_numpy(kind[:, None] == np.arange(places.shape[1])) | torch.from_numpy(kind == -1)[:, None]
+    each = F.binary_cross_entropy_with_logits(places, target, reduction="none")
+    counts = own[:, :, None, None].float()
+    forged, untouched = counts * target, counts * (1 - target)
+    return 0.5 * ((each * forged).sum() / (forged.sum() + 1) + (each * untouched).sum() / (untouched.sum() + 1))
+
+
+def draw_batches(lesson: Lesson, schedule: Schedule, begun: int, steps: int) -> Iterator[np.ndarray]:
+    """Rows of each step: units drawn by weight, a real face always with a forgery made from it."""
+    chances = lesson.chances(schedule.lone_share)
+    size = float(chances @ [len(unit) for unit in lesson.units])
     count = max(2, round(schedule.batch / size))
     for step in range(begun, steps):
-        drawn = np.random.default_rng([schedule.seed, 1, step]).choice(len(units), count, p=chance)
-        yield np.concatenate([units[k] for k in drawn])
+        drawn = np.random.default_rng([schedule.seed, 1, step]).choice(len(lesson.units), count, p=chances)
+        yield np.concatenate([lesson.units[k] for k in drawn])
 
 
-def augment(faces: np.ndarray, rng: np.random.Generator, is_full: bool = True) -> Tensor:
-    """Mirroring and, if full, shifts, light, colour and covered patches: (B, 256, 256, 3) uint8 to (B, 3, 256, 256)."""
+def augment(
+    faces: np.ndarray, rng: np.random.Generator, is_full: bool = True, masks: np.ndarray | None = None
+) -> tuple[Tensor, Tensor]:
+    """Mirroring and, if full, shifts, light, colour and covered patches.
+
+    Args:
+        faces: (B, 256, 256, 3) uint8.
+        rng: draws everything.
+        is_full: whether more is done than mirroring.
+        masks: (B, 16, 16) uint8, what is forged; nothing by default.
+
+    Returns:
+        The faces, (B, 3, 256, 256) in [0, 1], and their masks, (B, 16, 16) in [0, 1].
+    """
     x = torch.from_numpy(faces).permute(0, 3, 1, 2).float().div_(255)
     count = len(x)
+    seen = torch.zeros(count, 16, 16) if masks is None else torch.from_numpy(masks).float().div_(255)
     flips = torch.from_numpy(rng.random(count) < 0.5)
-    x[flips] = x[flips].flip(3)
+    x[flips], seen[flips] = x[flips].flip(3), seen[flips].flip(2)
     if not is_full:
-        return x
+        return x, seen
     shifts = rng.integers(-10, 11, (count, 2))
     x = torch.stack([torch.roll(face, (int(dy), int(dx)), (1, 2)) for face, (dy, dx) in zip(x, shifts, strict=True)])
     gain = torch.from_numpy(rng.uniform(0.8, 1.2, (count, 1, 1, 1)).astype(np.float32))
@@ -115,7 +215,7 @@ def augment(faces: np.ndarray, rng: np.random.Generator, is_full: bool = True) -
         side = int(rng.integers(24, 80))
         top, left = rng.integers(0, 256 - side, 2)
         x[face, :, top : top + side, left : left + side] = x[face].mean()
-    return x
+    return x, seen
 
 
 def save_checkpoint(network: Any, optimizer: Any, path: Path, step: int, steps: int) -> None:
@@ -158,12 +258,11 @@ def resume_optimizer(optimizer: Any, tensors: dict[str, Tensor]) -> None:
         kept.update(laid_out)
 
 
-@torch.inference_mode()
-def embed_all(network: Any, samples: Samples, rows: np.ndarray, batch: int = 32) -> np.ndarray:
-    """The embedding of each row, (rows, dim) float32."""
-    network.eval()
-    parts = []
-    for start in range(0, len(rows), batch):
-        faces = torch.from_numpy(samples.aligned[rows[start : start + batch]])
-        parts.append(network.features(faces.permute(0, 3, 1, 2).float().div_(255)).numpy())
-    return np.concatenate(parts)
+def embed_all(network: Any, samples: Samples, rows: np.ndarray, batch: int = 16) -> np.ndarray:
+    """The embedding of each row, (rows, dim) float32, as the stored network gives it when it judges."""
+    from stream_detect.experts.engine import make_engine
+    from stream_detect.experts.networks import pack
+
+    engine = make_engine(pack(network))
+    starts = range(0, len(rows), batch)
+    return np.concatenate([engine(samples.aligned[rows[start : start + batch]]) for start in starts])

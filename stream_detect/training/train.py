@@ -5,30 +5,37 @@ Every step keeps what it made in the run's folder, so that a run that was interr
 
 import hashlib
 import json
+import multiprocessing
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from stream_detect.detector import limit_torch_threads
 from stream_detect.errors import ConfigError, OutputError
+from stream_detect.experts.attention import AttentionConfig
 from stream_detect.experts.heads import LinearHead, fit_head
 from stream_detect.faces import load_detector
 from stream_detect.fusion.fusion import FusionWeights, calibrate_fusion, fit_fusion, fuse
 from stream_detect.fusion.quality import QUALITY_NAMES
 from stream_detect.training.card import BY_SIZE, write_card
+from stream_detect.training.forgeries import KINDS
 from stream_detect.training.manifest import Item, items_in_folders, read_manifest
 from stream_detect.training.networks import Schedule, embed_all, fit_network
-from stream_detect.training.samples import FINGERPRINTS, Samples, Task, Workshop, plan_shards, read_shards
+from stream_detect.training.samples import FINGERPRINTS, Partners, Samples, Task, Workshop, plan_shards, read_shards
 from stream_detect.training.scenes import SceneStore, collect
-from stream_detect.weights import NetworkWeights, Weights, save_weights
+from stream_detect.weights import NetworkWeights, Weights, load_weights, save_weights
 
 SIZES = (40, 56, 80, 112, 160, 1000)  # sides of faces between which the size limit is sought, in pixels
 LEAST_AUC = 0.65  # on held-out faces of a size, below which that size is not judged
 MESONET_DROPOUT = 0.1
+TAUGHT = 8000  # rows on which Meso-4 follows the attention trunks
 HELD_OUT = 5  # every fifth person is kept from networks and heads, for fusion and calibration
 FEW_PEOPLE = 25  # with fewer, exactly every fifth; with more, about every fifth, whoever else is there
 MADE_WITH = ("per_clip", "strengths", "seed", "input_px", "pretrained")  # settings that unfinished work depends on
@@ -43,22 +50,24 @@ class TrainSettings:
     run: Path  # scenes, samples and checkpoints are kept here, some gigabytes
     manifest: Path | None = None
     real: tuple[Path, ...] = ()  # folders of real footage; enough on its own
-    fake: tuple[Path, ...] = ()  # folders of forged footage
+    fake: tuple[Path, ...] = ()  # folders of forged footage; may be empty
     rounds: int = 2  # times every scene is forged and degraded anew
     per_clip: int = 24  # frames taken from a clip
-    strengths: tuple[float, ...] = (0.85, 0.35)  # of the degradations, in [0, 1]; rounds take them in turn
-    epochs: float = 3.0  # passes of each network over the samples
-    input_px: int = 128  # side to which the attention expert's crop is reduced
-    pretrained: bool = True  # start its stem from ImageNet
+    strengths: tuple[float, ...] = (0.0, 0.35, 0.85)  # of the degradations, in [0, 1]; drawn scene by scene
+    epochs: float = 3.0  # passes of each network over its samples
+    input_px: int = 128  # side to which the attention trunk for synthesised faces reduces its crop
+    border_px: int = 160  # and the one for faces that were blended in
+    pretrained: bool = True  # start stems from ImageNet, where `start` gives none
+    start: Path | None = None  # weights whose attention network is started from
     mesonet_start: Path | None = None  # published MesoNet weights (Meso4_*.h5) to start from; from nothing without
+    jobs: int = 1  # processes that make samples
     seed: int = 11
-    thresholds: dict[str, float] = field(default_factory=lambda: {"fake": 0.8, "real": 0.35})
 
     def __post_init__(self) -> None:
         if self.manifest is None and not self.real:
             raise ConfigError("nothing to train on: expected a manifest, or at least one folder of real footage")
-        if self.rounds < 1 or self.per_clip < 1 or self.epochs <= 0:
-            raise ConfigError(f"rounds, frames a clip and epochs must be positive, got {self}")
+        if min(self.rounds, self.per_clip, self.jobs) < 1 or self.epochs <= 0:
+            raise ConfigError(f"rounds, frames a clip, jobs and epochs must be positive, got {self}")
         if not self.strengths or not all(0 <= strength <= 1 for strength in self.strengths):
             raise ConfigError(f"strengths must lie in [0, 1], got {self.strengths}")
 
@@ -146,16 +155,25 @@ def make_samples(items: Sequence[Item], store: SceneStore, settings: TrainSettin
             "no face was found in the footage; expected pictures or clips with faces of 40 pixels or more"
         )
     tasks = plan_shards(keys, copies_of(items), settings.rounds, settings.seed, settings.strengths)
-    partners = [key for key in keys if not items[key[0]].is_fake]
+    partners = Partners(items, store, keys, held_out([item.group for item in items]))
     workshop = Workshop(items, store, settings.run / "shards")
     done = []
-    for number, task in enumerate(tasks, start=1):
-        done.append(make_shard(workshop, task, partners))
-        tell("forging and degrading", number, len(tasks), task.name)
+    for number, shard in enumerate(made_shards(workshop, tasks, partners, settings.jobs), start=1):
+        done.append(shard)
+        tell("forging and degrading", number, len(tasks), shard.name)
     return done
 
 
-def make_shard(workshop: Workshop, task: Task, partners: Sequence[tuple[int, int]]) -> Path:
+def made_shards(workshop: Workshop, tasks: Sequence[Task], partners: Partners, jobs: int) -> Iterator[Path]:
+    """The shards in order, made by `jobs` processes; their content does not depend on how many these are."""
+    if jobs == 1:
+        yield from (make_shard(workshop, task, partners) for task in tasks)
+        return
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), limit_torch_threads, (1,)) as pool:
+        yield from pool.map(partial(make_shard, workshop, partners=partners), tasks)
+
+
+def make_shard(workshop: Workshop, task: Task, partners: Partners) -> Path:
     return workshop.make(task, partners)
 
 
@@ -194,35 +212,54 @@ def held_out(groups: Sequence[str]) -> set[str]:
 
 
 def row_weights(items: Sequence[Item], samples: Samples) -> np.ndarray:
-    """Every source counts the same within real and within each way of forging; real as much as forged.
+    """How often each row is drawn: sources by the square root of their people, clips twice that; people likewise.
 
-    Within a source every person counts by the square root of how many faces there are of them.
+    A source counts by at most 400 people, within real and within each way of forging; real as much as forged.
     """
     groups = np.array([items[k].group for k in samples.item])
     strata = np.array([f"{items[k].source}|{made}" for k, made in zip(samples.item, samples.made, strict=True)])
+    is_clip = np.array([items[k].kind == "video" for k in samples.item])
     weights = np.ones(len(samples))
     _, member, counts = np.unique(groups, return_inverse=True, return_counts=True)
     weights /= np.sqrt(counts[member])
     for stratum in np.unique(strata):
         rows = strata == stratum
         people = len(np.unique(groups[rows]))
-        weights[rows] *= np.sqrt(min(people, 400)) / weights[rows].sum()
+        weights[rows] *= (1 + is_clip[rows]) * np.sqrt(min(people, 400)) / weights[rows].sum()
     for is_fake in (False, True):
         rows = samples.is_fake == is_fake
         weights[rows] /= weights[rows].sum()
     return weights * len(samples) / 2
 
 
-def network_plans(settings: TrainSettings) -> dict[str, tuple[Callable[[], Any], Schedule]]:
-    """How to build each network, and its schedule."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one network is built and what it learns."""
+
+    build: Callable[[], Any]
+    kinds: tuple[str, ...]  # of its outputs
+    schedule: Schedule
+
+
+def network_plans(settings: TrainSettings) -> dict[str, Plan]:
+    """The networks in the order in which they learn; the last one follows the others."""
+    whole = AttentionConfig(crop_px=192, input_px=settings.input_px)
+    border = AttentionConfig(crop_px=224, input_px=settings.border_px, outputs=2)
     return {
-        "mesonet": (
-            lambda: new_mesonet(settings),
-            Schedule(settings.epochs, 48, rate=2e-3, seed=settings.seed, is_augmented=False),
+        "synthesised": Plan(
+            lambda: new_trunk(whole, settings),
+            ("synthesised",),
+            Schedule(settings.epochs, 32, rate=5e-4, stem_rate=0.7, seed=settings.seed + 1),
         ),
-        "attention": (
-            lambda: new_attention(settings),
-            Schedule(settings.epochs, 32, rate=6e-4, stem_rate=0.7, seed=settings.seed + 1),
+        "border": Plan(
+            lambda: new_trunk(border, settings),
+            ("blended", "partial"),
+            Schedule(settings.epochs, 32, rate=5e-4, stem_rate=0.7, seed=settings.seed + 2, token_weight=0.5),
+        ),
+        "mesonet": Plan(
+            lambda: new_mesonet(settings),
+            KINDS,
+            Schedule(settings.epochs, 48, rate=2e-3, seed=settings.seed, is_augmented=False, teacher_weight=0.5),
         ),
     }
 
@@ -233,7 +270,7 @@ def new_mesonet(settings: TrainSettings) -> Any:
 
     from stream_detect.experts.mesonet import Meso4
 
-    network = Meso4()
+    network = Meso4(len(KINDS))
     if settings.mesonet_start:
         network.load_official(settings.mesonet_start)
     for layer in network.modules():
@@ -242,36 +279,66 @@ def new_mesonet(settings: TrainSettings) -> Any:
     return network
 
 
-def new_attention(settings: TrainSettings) -> Any:
-    from stream_detect.experts.attention import AttentionConfig, AttentionNet, load_pretrained_stem
+def new_trunk(config: AttentionConfig, settings: TrainSettings) -> Any:
+    """An attention trunk that starts from other weights, from ImageNet, or from nothing."""
+    import torch
 
-    network = AttentionNet(AttentionConfig(crop_px=192, input_px=settings.input_px))
-    if settings.pretrained:
+    from stream_detect.experts.attention import AttentionNet, load_pretrained_stem, start_from
+
+    network = AttentionNet(config)
+    if settings.start:
+        given = load_weights(settings.start).networks["attention"]
+        start_from(network, {name: torch.tensor(values) for name, values in given.tensors.items()})
+    elif settings.pretrained:
         load_pretrained_stem(network)
     return network
 
 
 def train_networks(prepared: Prepared, settings: TrainSettings, tell: Tell) -> dict[str, Any]:
-    """Every network, fitted on the people who are not held out."""
-    return {name: train_network(name, prepared, settings, tell) for name in network_plans(settings)}
+    """The networks of the experts, fitted on the people who are not held out."""
+    from stream_detect.experts.attention import AttentionTrunks
+
+    trunks = {name: train_network(name, prepared, settings, tell) for name in ("synthesised", "border")}
+    teacher = teacher_logits(prepared, trunks, settings)
+    return {
+        "mesonet": train_network("mesonet", prepared, settings, tell, teacher),
+        "attention": AttentionTrunks(trunks),
+    }
 
 
-def train_network(name: str, prepared: Prepared, settings: TrainSettings, tell: Tell) -> Any:
+def teacher_logits(prepared: Prepared, trunks: dict[str, Any], settings: TrainSettings) -> np.ndarray:
+    """What the trunks say of `TAUGHT` rows, (samples, kinds), for Meso-4 to follow; NaN on the others."""
+    plans = network_plans(settings)
+    logits = np.full((len(prepared.samples), len(KINDS)), np.nan, np.float32)
+    seen = np.flatnonzero(~prepared.is_held)
+    rows = np.sort(np.random.default_rng(settings.seed).choice(seen, min(TAUGHT, len(seen)), replace=False))
+    for name, trunk in trunks.items():
+        embedding = embed_all(trunk, prepared.samples, rows)
+        said = embedding @ trunk.head.weight.detach().numpy().T + trunk.head.bias.detach().numpy()
+        for column, kind in enumerate(plans[name].kinds):
+            logits[rows, KINDS.index(kind)] = said[:, column]
+    return logits
+
+
+def train_network(
+    name: str, prepared: Prepared, settings: TrainSettings, tell: Tell, teacher: np.ndarray | None = None
+) -> Any:
     import torch
 
-    build, schedule = network_plans(settings)[name]
+    plan = network_plans(settings)[name]
     torch.manual_seed(settings.seed)
-    network = build().to(memory_format=torch.channels_last)
+    network = plan.build().to(memory_format=torch.channels_last)
     folder = settings.run / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
-    weights = np.where(prepared.is_held, 0, prepared.weights)
     fit_network(
         network,
         prepared.samples,
-        weights,
-        schedule,
+        np.where(prepared.is_held, 0, prepared.weights),
+        plan.kinds,
+        plan.schedule,
         folder / f"{name}.safetensors",
         lambda what, step, steps, loss: tell(f"learning {what}", step, steps, f"loss {loss:.3f}"),
+        teacher,
     )
     return network
 
