@@ -1,35 +1,48 @@
 """Forgeries made from real faces, so that training needs no forged footage of anyone; one family a module."""
 
+import importlib.util
+
 import numpy as np
 
-from stream_detect.training.forgeries._old import FIVE_POINTS, face_side, misfit, self_blend, swap
+from stream_detect.training.forgeries import reenact, self_blend
 from stream_detect.training.forgeries.family import KINDS, Family, Footage, Forged, Kind
+from stream_detect.training.forgeries.geometry import FIVE_POINTS, face_side, misfit
+from stream_detect.training.forgeries.parts import EYES_FAMILY, MOUTH_FAMILY
+from stream_detect.training.forgeries.restore import restored
+from stream_detect.training.forgeries.swap import LOW_RES_SWAP, SWAP
+from stream_detect.training.forgeries.temporal import Drift, drifted, forge_clip
 
 __all__ = [
+    "FAMILIES",
     "FIVE_POINTS",
     "KINDS",
+    "Drift",
     "Family",
     "Footage",
     "Forged",
     "Kind",
+    "drifted",
     "face_side",
     "forge",
+    "forge_clip",
     "misfit",
     "restored",
-    "self_blend",
-    "swap",
 ]
+
+_MADE_HERE = (self_blend.FAMILY, SWAP, LOW_RES_SWAP, reenact.FAMILY, MOUTH_FAMILY, EYES_FAMILY)
+FAMILIES: dict[str, Family] = {family.name: family for family in _MADE_HERE}
+if importlib.util.find_spec("stream_detect.training.forgeries.resynth") is not None:
+    from stream_detect.training.forgeries.resynth import RESYNTH_FAMILIES
+
+    FAMILIES |= RESYNTH_FAMILIES
 
 
 def forge(footage: Footage, kind: Kind, rng: np.random.Generator) -> tuple[Forged, str] | None:
-    """A forgery of a kind, and the name of its family; None where this footage allows none."""
-    if kind != "blended":
-        return None
-    rgb = footage.scene.rgb
-    fake = self_blend(rgb, footage.scene.face, rng)
-    return Forged(rgb, fake, (fake != rgb).any(axis=2).astype(np.float32)), "self_blend"
-
-
-def restored(forged: Forged, rng: np.random.Generator) -> Forged:
-    """The forgery after face restoration."""
-    return forged
+    """A forgery of a kind, its family drawn by share, and the family's name; None where this footage allows none."""
+    families = [family for family in FAMILIES.values() if family.kind == kind]
+    while families:
+        shares = np.array([family.share for family in families])
+        family = families.pop(int(rng.choice(len(families), p=shares / shares.sum())))
+        if (forged := family.forge(footage, rng)) is not None:
+            return forged, family.name
+    return None
