@@ -45,7 +45,7 @@ def write_people(folder: Path, count: int, first: int = 0) -> Path:
     return folder
 
 
-def striped_samples(pairs: int, lone: int = 0, seed: int = 0) -> Samples:
+def striped_samples(pairs: int, lone: int = 0, seed: int = 0, kinds: tuple[str, ...] = ("synthesised",)) -> Samples:
     """Pairs of a real face (soft) and a forgery (the same with fine stripes), then forgeries without a partner."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -53,10 +53,31 @@ def striped_samples(pairs: int, lone: int = 0, seed: int = 0) -> Samples:
         soft = cv2.resize(rng.integers(60, 190, (5, 5, 3), dtype=np.uint8), (256, 256))
         forged = soft.copy()
         forged[:, ::2] += 40
-        rows += [(soft, False, pair)] if pair < pairs else []
-        rows += [(forged, True, pair)]
-    aligned = np.stack([row[0] for row in rows])
-    is_fake, numbers = np.array([row[1] for row in rows]), np.array([row[2] for row in rows], np.int64)
-    blank = np.zeros((len(rows), 2), np.float32)
-    made = np.where(is_fake, "stripes", "real")
-    return Samples(Pictures([aligned]), blank, blank, blank, blank, is_fake, made, numbers, numbers)
+        rows += [(soft, False, pair, "real")] if pair < pairs else []
+        rows += [(forged, True, pair, kinds[pair % len(kinds)])]
+    return made_samples(
+        np.stack([row[0] for row in rows]),
+        np.array([row[1] for row in rows]),
+        np.array([row[2] for row in rows], np.int64),
+        np.array([row[3] for row in rows]),
+    )
+
+
+def made_samples(aligned: np.ndarray, is_fake: np.ndarray, pair: np.ndarray, kind: np.ndarray) -> Samples:
+    """Samples that are blank but for what is given; all of a forgery is forged."""
+    blank = np.zeros((len(is_fake), 2), np.float32)
+    mask = np.broadcast_to(np.where(is_fake, 255, 0).astype(np.uint8)[:, None, None], (len(is_fake), 16, 16)).copy()
+    return Samples(
+        aligned=Pictures([aligned]),
+        mask=mask,
+        spectrum=blank,
+        residual=blank,
+        color=blank,
+        quality=blank,
+        is_fake=is_fake,
+        kind=kind,
+        made=np.where(is_fake, "stripes", "real"),
+        item=pair,
+        pair=pair,
+        strength=np.zeros(len(is_fake), np.float32),
+    )
