@@ -16,6 +16,7 @@ from jaxtyping import Float, Float32, Int32
 
 from stream_detect.arrays import array_namespace, constant, is_cupy
 from stream_detect.cuda import kernel
+from stream_detect.experts.tiles import PLACES, layout
 from stream_detect.types import INSIDE_TILES, TILE_PX
 
 FLOOR = 1e-7  # added to every power: a thirteenth of the rounding noise of 8-bit luma, 1 / (12 * 255**2)
@@ -33,11 +34,14 @@ BANDS = (
     (24, 33),
     (33, 46),
 )  # bins [low, high) of the coarse bands
+EXTREMES = ("lowest", "highest", "lowest_against", "highest_against", "spread_around")  # over tiles
+REFERENCE_BAND = slice(2, 3)  # of `BANDS`: bins 6..8, against which a tile's extremes are taken
 KERNEL_THREADS = 256  # of a block of kernels/radial_power.cu, which takes one tile
 
 _RING_NAMES = (*(f"ring_{k:02d}" for k in range(1, 33)), *(f"ring_{low}_{high}" for low, high in CORNER_RINGS))
 _PEAK_NAMES = tuple(f"peak_{way}_{k}_64" for k in PEAKS for way in ("h", "v", "d"))
 _OCTAVE_NAMES = tuple(f"{low}_{high - 1}" for low, high in OCTAVES)
+_BAND_NAMES = tuple(f"{low}_{high - 1}" for low, high in BANDS)
 _GROUPS = len(_RING_NAMES), len(_PEAK_NAMES), len(_PEAK_NAMES), 3 * len(OCTAVES), len(BANDS)
 _ENDS = np.cumsum(_GROUPS).tolist()
 RINGS, ON_PEAK, BESIDE_PEAK, SECTORS, COARSE = (
@@ -51,7 +55,10 @@ SPECTRUM_NAMES: tuple[str, ...] = (
     *(f"against_{name}" for name in _PEAK_NAMES),
     *(f"horizontal_against_vertical_{name}" for name in _OCTAVE_NAMES),
     *(f"diagonal_against_axes_{name}" for name in _OCTAVE_NAMES),
-    *(f"spread_{low}_{high - 1}" for low, high in BANDS),
+    *(f"spread_{name}" for name in _BAND_NAMES),
+    *(f"level_against_{name}" for name in _BAND_NAMES),
+    *(f"{place}_{name}" for place in PLACES for name in _BAND_NAMES),
+    *(f"{what}_{name}" for what in EXTREMES for name in _BAND_NAMES),
 )
 SPECTRUM_DIM = len(SPECTRUM_NAMES)
 
@@ -76,6 +83,11 @@ def spectrum_features(tiles: Float[Any, "faces tiles height width"]) -> Float[An
       power beside it, from the tiles' mean power: replicas of up-samplers and block grids of coders.
     - horizontal_against_vertical, diagonal_against_axes: direction of the face's power in four octaves.
     - spread: standard deviation over the face's tiles of log power in eight coarse bands.
+    - level_against: mean log power of each band, face minus surroundings, brightness and contrast included.
+    - row_1 (brow) .. row_4 (mouth), middle: log power of each row of the face's 4 x 4 tiles less that of all, and of
+      the two middle columns less that of the outer two (`layout`): forged mouths and eyes are smoother than the rest.
+    - lowest, highest: of a tile's log power in each band less that in bins 6..8, over the face's tiles, less their
+      mean; "against" the lowest and highest around the face. spread_around: standard deviation of it around the face.
 
     Args:
         tiles: (faces, 28, 64, 64) float luma in [0, 1]; 0..15 lie on the face, 16..27 around it. Any namespace.
@@ -92,6 +104,7 @@ def spectrum_features(tiles: Float[Any, "faces tiles height width"]) -> Float[An
     face, ring = _profile(xp, inside), _profile(xp, around)
     peaks, peaks_around = _peaks(xp, inside), _peaks(xp, around)
     parts = [face, face - ring, peaks, peaks - peaks_around, *_directions(xp, inside), _spread(xp, inside)]
+    parts += _over_tiles(xp, xp.log(power[..., COARSE] + FLOOR))
     return xp.astype(xp.concat(parts, axis=1), xp.float32)
 
 
@@ -167,6 +180,20 @@ def _directions(xp: Any, power: Any) -> tuple[Any, Any]:
 
 def _spread(xp: Any, power: Any) -> Any:
     return xp.std(xp.log(power[..., COARSE] + FLOOR), axis=1)
+
+
+def _over_tiles(xp: Any, bands: Any) -> list[Any]:
+    """How the log power of the coarse bands differs between face and ring, and from tile to tile."""
+    shape = bands - bands[..., REFERENCE_BAND]
+    face, around = bands[:, :INSIDE_TILES, :], bands[:, INSIDE_TILES:, :]
+    level = xp.mean(face, axis=1) - xp.mean(around, axis=1)
+    return [level, layout(xp, face), *_extremes(xp, shape[:, :INSIDE_TILES, :], shape[:, INSIDE_TILES:, :])]
+
+
+def _extremes(xp: Any, face: Any, around: Any) -> tuple[Any, ...]:
+    lowest, highest, mean = xp.min(face, axis=1), xp.max(face, axis=1), xp.mean(face, axis=1)
+    against = lowest - xp.min(around, axis=1), highest - xp.max(around, axis=1)
+    return lowest - mean, highest - mean, *against, xp.std(around, axis=1)
 
 
 @lru_cache(maxsize=1)

@@ -20,6 +20,8 @@ from stream_detect.weights import Weights
 
 GROUP = "stream_detect.experts"
 
+FORMER_DIMS = {"spectrum": 112, "residual": 100, "color": 51}  # of the first weights: the first of today's features
+
 Extract = Callable[[FaceCrops], np.ndarray]  # -> (faces, dim) float32
 
 
@@ -130,6 +132,8 @@ def built_in(name: str, weights: Weights, device: str, threads: int) -> Expert:
         )
     extract, dim = EXPERTS[name](weights, device, threads)
     head = weights.heads[name]
+    if head.dim == FORMER_DIMS.get(name):
+        return Expert(name, lambda crops: extract(crops)[:, : head.dim], head)
     if head.dim != dim:
         raise WeightsError(
             f"{name}: the weights expect {head.dim} numbers a face, this version measures {dim}; "
