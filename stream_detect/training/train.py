@@ -55,8 +55,7 @@ class TrainSettings:
     per_clip: int = 24  # frames taken from a clip
     strengths: tuple[float, ...] = (0.0, 0.35, 0.85)  # of the degradations, in [0, 1]; drawn scene by scene
     epochs: float = 3.0  # passes of each network over its samples
-    input_px: int = 128  # side to which the attention trunk for synthesised faces reduces its crop
-    border_px: int = 160  # and the one for faces that were blended in
+    input_px: int = 160  # side of what both attention trunks look at, a multiple of 16
     pretrained: bool = True  # start stems from ImageNet, where `start` gives none
     start: Path | None = None  # weights whose attention network is started from
     mesonet_start: Path | None = None  # published MesoNet weights (Meso4_*.h5) to start from; from nothing without
@@ -242,9 +241,13 @@ class Plan:
 
 
 def network_plans(settings: TrainSettings) -> dict[str, Plan]:
-    """The networks in the order in which they learn; the last one follows the others."""
-    whole = AttentionConfig(crop_px=192, input_px=settings.input_px)
-    border = AttentionConfig(crop_px=224, input_px=settings.border_px, outputs=2)
+    """The networks in the order in which they learn; the last one follows the others.
+
+    Synthesised faces are told by their finest texture, so that trunk sees the middle of the face unreduced; blended
+    ones by a border, so that one sees more of the picture, reduced.
+    """
+    whole = AttentionConfig(crop_px=settings.input_px, input_px=settings.input_px)
+    border = AttentionConfig(crop_px=max(224, settings.input_px), input_px=settings.input_px, outputs=2)
     return {
         "synthesised": Plan(
             lambda: new_trunk(whole, settings),
