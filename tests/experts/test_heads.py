@@ -1,11 +1,26 @@
-"""The linear head: exact numbers, a fit that finds what made the data, and what it refuses."""
+"""The linear heads: exact numbers, a fit that finds what made the data, and what they refuse."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_detect.experts.heads import LinearHead, balanced_weights, fit_head, fit_logistic
+from stream_detect.experts.heads import (
+    FORGED,
+    KindHeads,
+    LinearHead,
+    balanced_weights,
+    calibrate_heads,
+    even_prior,
+    expand,
+    fit_head,
+    fit_kind_heads,
+    fit_logistic,
+    noisy_or,
+    plain_heads,
+)
 
 
 def head(mean: float = 1.0, scale: float = 2.0, weight: float = 3.0, bias: float = -1.0) -> LinearHead:
@@ -134,3 +149,143 @@ def test_a_floor_holds_a_coefficient_at_zero() -> None:
     coefficients, _ = fit_logistic(-features.astype(float), labels, weight, np.full(3, 1e-3), np.zeros(3))
     assert coefficients[0] == 0
     assert (coefficients >= 0).all()
+
+
+def test_a_coefficient_is_pulled_to_its_center() -> None:
+    features, labels = two_classes(200)
+    design, weight = features.astype(float), balanced_weights(labels)
+    coefficients, _ = fit_logistic(design, labels, weight, np.full(3, 1e4), center=np.array([1.0, 2, 3]))
+    np.testing.assert_allclose(coefficients, [1, 2, 3], atol=1e-3)
+
+
+def bent() -> KindHeads:
+    """One feature, two kinds: a straight line, and a roof with its top at 0."""
+    weight = np.array([[2, 0], [0, 4], [0, -4]], np.float32)
+    knots = np.array([[-1, 0, 1]], np.float32)
+    return KindHeads(
+        ("line", "roof"), np.zeros(1, np.float32), np.ones(1, np.float32), knots, weight, np.array([1, -3], np.float32)
+    )
+
+
+def kinds_and_features(faces: int = 9000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Synthesised faces are brighter, blended ones are odd in either direction, partial ones like real ones."""
+    rng = np.random.default_rng(seed)
+    kind_of = rng.choice(["real", "synthesised", "blended", "partial"], faces, p=[0.4, 0.2, 0.2, 0.2])
+    features = rng.standard_normal((faces, 2)).astype(np.float32)
+    features[kind_of == "synthesised", 0] += 2
+    features[kind_of == "blended", 1] *= 4
+    return features, kind_of
+
+
+def separation(scores: np.ndarray, kind_of: np.ndarray, kind: str) -> float:
+    """How often a face of this kind scores above a real one."""
+    forged, real = scores[kind_of == kind], np.sort(scores[kind_of == "real"])
+    return float(np.searchsorted(real, forged).mean() / len(real))
+
+
+def test_lines_and_bends_by_hand() -> None:
+    logits = bent()(np.array([[-2], [-0.5], [0], [0.5], [3]], np.float32))
+    assert logits[:, 0].tolist() == [-3, 0, 1, 2, 7]
+    assert logits[:, 1].tolist() == [-3, -1, 1, -1, -3]
+
+
+def test_ramps_stand_behind_the_features() -> None:
+    knots = np.array([[0, 1, 2], [0, 2, 4]], np.float32)
+    assert expand(np.array([[1.5, 1.0]], np.float32), knots).tolist() == [[1.5, 1.0, 1, 0.5, 0.5, 0]]
+
+
+def test_a_face_without_a_feature_gets_no_logit_of_any_kind() -> None:
+    assert np.isnan(bent()(np.array([[np.nan], [0]], np.float32))).tolist() == [[True, True], [False, False]]
+    with pytest.raises(ValueError, match=r"expected 1 features a face, got features.shape = \(2, 3\)"):
+        bent()(np.zeros((2, 3), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("mean", np.zeros(2, np.float32), "mean and scale must be"),
+        ("knots", np.zeros((1, 1), np.float32), r"knots must be \(1, 0\) or \(1, 2 or more\), got \(1, 1\)"),
+        ("knots", np.zeros((1, 3), np.float32), "rising knots"),
+        ("weight", np.zeros((2, 2), np.float32), r"weight and bias must be \(3, 2\) and \(2,\), got \(2, 2\)"),
+        ("scale", np.zeros(1, np.float32), "positive scale"),
+    ],
+)
+def test_heads_whose_parts_do_not_fit_together_fail(part: str, value: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(bent(), **{part: value})
+
+
+def test_a_head_of_one_kind_says_the_same_among_kinds() -> None:
+    given = np.array([[1.0], [5.0], [np.nan]], np.float32)
+    heads = head().as_kinds()
+    assert heads.kinds == (FORGED,)
+    np.testing.assert_array_equal(heads(given)[:, 0], head()(given))
+
+
+def test_the_last_layer_of_a_network_is_taken_as_it_is() -> None:
+    rng = np.random.default_rng(0)
+    weight, bias, given = rng.normal(size=(3, 5)), rng.normal(size=3), rng.normal(0, 50, (4, 5))
+    heads = plain_heads(weight, bias, ("a", "b", "c"))
+    np.testing.assert_allclose(heads(given.astype(np.float32)), given @ weight.T + bias, rtol=1e-4, atol=1e-3)
+
+
+def test_each_kind_learns_its_own_lesson() -> None:
+    features, kind_of = kinds_and_features()
+    heads = fit_kind_heads(features, kind_of, l2=1e-6)
+    assert heads.kinds == ("synthesised", "blended", "partial")
+    probes = np.array([[0, 0], [1, 0], [2, 0]], np.float32)
+    np.testing.assert_allclose(heads(probes)[:, 0], [-2, 0, 2], atol=0.25)
+    np.testing.assert_allclose(heads(probes)[:, 2], 0, atol=0.25)
+
+
+def test_bends_find_what_is_odd_in_either_direction() -> None:
+    (features, kind_of), (others, kind_of_others) = kinds_and_features(), kinds_and_features(seed=1)
+    straight, bending = (fit_kind_heads(features, kind_of, knots=knots)(others)[:, 1] for knots in (0, 7))
+    assert separation(straight, kind_of_others, "blended") < 0.6
+    assert separation(bending, kind_of_others, "blended") > 0.8
+
+
+def test_bends_cope_with_features_of_few_values() -> None:
+    features, kind_of = kinds_and_features(500)
+    features[:, 1] = np.round(features[:, 1] / 4)
+    assert np.isfinite(fit_kind_heads(features, kind_of, knots=6)(features)).all()
+
+
+def test_a_kind_without_faces_is_named() -> None:
+    features, kind_of = kinds_and_features(300)
+    without = kind_of != "partial"
+    with pytest.raises(ValueError, match="partial: expected real and fake faces"):
+        fit_kind_heads(features[without], kind_of[without])
+    with pytest.raises(ValueError, match="expected kinds among real, synthesised, blended, partial, got 'swapped'"):
+        fit_kind_heads(features, np.full(300, "swapped"))
+
+
+def test_calibrated_heads_mean_what_they_say() -> None:
+    (features, kind_of), (others, kind_of_others) = kinds_and_features(), kinds_and_features(seed=1)
+    heads = fit_kind_heads(features, kind_of, l2=1e-6)
+    wild = replace(heads, weight=5 * heads.weight, bias=5 * heads.bias + 1)
+    tamed = calibrate_heads(wild, wild(others), kind_of_others)
+    np.testing.assert_allclose(tamed(others)[:, 0], heads(others)[:, 0], atol=0.6)
+
+
+def test_either_of_two_causes_is_enough() -> None:
+    both = noisy_or(np.array([[0.0, 0.0], [8.0, -8.0], [-8.0, 8.0], [-8.0, -8.0]]), np.zeros(2))
+    np.testing.assert_allclose(both[0], np.log(3), atol=1e-9)  # 1 - 1/2 * 1/2
+    assert both[1] == both[2] > 7.5
+    assert both[3] == pytest.approx(-8 + np.log(2), abs=1e-3)
+
+
+def test_one_cause_is_itself_and_no_evidence_is_even() -> None:
+    alone = np.array([[-700.0], [-30.0], [-1.0], [0.0], [2.0], [30.0], [700.0]])
+    np.testing.assert_allclose(noisy_or(alone), alone[:, 0], rtol=1e-6, atol=1e-9)
+    for kinds in (1, 2, 3, 7):
+        assert noisy_or(np.zeros((1, kinds))) == pytest.approx([0], abs=1e-12)
+        assert even_prior(kinds).shape == (kinds,)
+
+
+@given(st.lists(st.floats(-300, 300), min_size=1, max_size=5), st.integers(0, 4), st.floats(0, 50))
+def test_more_of_a_cause_never_makes_a_forgery_less_likely(logits: list[float], which: int, more: float) -> None:
+    before = np.array(logits)
+    after = before.copy()
+    after[which % len(logits)] += more
+    assert noisy_or(before) <= noisy_or(after) + 1e-9
