@@ -13,16 +13,20 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from stream_detect.arrays import array_namespace, constant
+from stream_detect.arrays import array_namespace, clip, constant
 
 FLOOR = 1e-6  # added to variances: 0.07 gray levels squared
 BRIGHT = (235, 245, 252, 255)  # a pixel whose largest channel is at least this counts as saturated
 DARK = (20, 10, 4, 0)  # a pixel whose smallest channel is at most this counts as under-exposed
 PERCENTILES = (5, 25, 75, 95)
+BEND_LIMIT = 24 / 255  # second differences count no more than this: edges are not residuals
+STEP_FLOOR = 1e-4  # added to their mean magnitude: a fortieth of a gray level
+STEP_LIMIT = 3 / 255  # the same of the first differences of Y, Cb, Cr
 PERCENTILE_STRIDE = 4  # percentiles are read off every fourth pixel
 
 _PLANES = ("y", "cb", "cr")
 _PAIRS = (("y", "cb"), ("y", "cr"), ("cb", "cr"))
+_CHANNELS = ("r", "g", "b")
 _CHANNEL_PAIRS = (("r", "g"), ("r", "b"), ("g", "b"))
 
 COLOR_NAMES: tuple[str, ...] = (
@@ -40,6 +44,9 @@ COLOR_NAMES: tuple[str, ...] = (
     *(f"difference_{a}_{b}_correlation" for a, b in _CHANNEL_PAIRS),
     *(f"chromaticity_{channel}_{what}" for what in ("mean", "log_variance") for channel in ("r", "g")),
     "chromaticity_correlation",
+    *(f"bend_{channel}_log_variance" for channel in _CHANNELS),
+    *(f"bend_{a}_{b}_correlation" for a, b in _CHANNEL_PAIRS),
+    *(f"step_{plane}_{way}" for way in ("h", "v") for plane in _PLANES),
 )
 COLOR_DIM = len(COLOR_NAMES)
 
@@ -55,10 +62,13 @@ def color_features(pixels: UInt8[Any, "faces height width 3"]) -> Float[Any, "fa
     - percentile: of Cb and Cr, less their mean.
     - lag: correlation of a plane with itself one pixel to the right (h) or below (v).
     - difference: variance (less luma's for Cb and Cr) and correlations of the differences to both neighbours.
+    - bend: log variance and correlations of the channels' second differences to the sides, each within 24 levels:
+      what is left of a channel in another's residual differs between sensors, generators and blends.
+    - step: log of the mean magnitude of a plane's first differences, each within 3 levels.
     - chromaticity: of r = R / (R + G + B) and g = G / (R + G + B).
 
     Args:
-        pixels: (faces, 64, 64, 3) uint8 RGB, never interpolated; any grid of at least 2 x 2. Any namespace.
+        pixels: (faces, 64, 64, 3) uint8 RGB, never interpolated; any grid of at least 3 x 3. Any namespace.
 
     Returns:
         (faces, COLOR_DIM) float32 in the namespace and on the device of `pixels`; finite for any pixels.
@@ -66,8 +76,8 @@ def color_features(pixels: UInt8[Any, "faces height width 3"]) -> Float[Any, "fa
     Raises:
         ValueError: if `pixels` has another shape.
     """
-    if len(pixels.shape) != 4 or pixels.shape[3] != 3 or min(pixels.shape[1:3]) < 2:
-        raise ValueError(f"expected pixels of shape (faces, 2 or more, 2 or more, 3), got {tuple(pixels.shape)}")
+    if len(pixels.shape) != 4 or pixels.shape[3] != 3 or min(pixels.shape[1:3]) < 3:
+        raise ValueError(f"expected pixels of shape (faces, 3 or more, 3 or more, 3), got {tuple(pixels.shape)}")
     xp = array_namespace(pixels)
     rgb = xp.astype(xp.stack([pixels[..., c] for c in range(3)], axis=1), xp.float32) / 255  # (faces, 3, height, width)
     planes = _ycbcr(xp, rgb)
@@ -81,6 +91,8 @@ def color_features(pixels: UInt8[Any, "faces height width 3"]) -> Float[Any, "fa
         _lag(xp, centred[..., 1:, :], centred[..., :-1, :]),
         *_differences(xp, rgb),
         *_chromaticity(xp, rgb),
+        *_bends(xp, rgb),
+        _steps(xp, planes),
     ]
     return xp.concat(parts, axis=1)
 
@@ -161,6 +173,20 @@ def _chromaticity(xp: Any, rgb: Any) -> tuple[Any, Any, Any]:
     variance = _mean(xp, centred * centred) + FLOOR
     product = _mean(xp, centred[:, 0, ...] * centred[:, 1, ...])
     return mean, xp.log(variance), (product / xp.sqrt(variance[:, 0] * variance[:, 1]))[:, None]
+
+
+def _bends(xp: Any, rgb: Any) -> tuple[Any, Any]:
+    """Log variances and correlations of the truncated second differences of R, G, B along rows."""
+    bend = clip(rgb[..., 2:] - 2 * rgb[..., 1:-1] + rgb[..., :-2], -BEND_LIMIT, BEND_LIMIT)
+    products = _products(xp, bend)
+    return xp.log(xp.linalg.diagonal(products) + FLOOR), _correlations(xp, products)
+
+
+def _steps(xp: Any, planes: Any) -> Any:
+    """How much Y, Cb and Cr change to the right, then below: edges count no more than `STEP_LIMIT`."""
+    across, down = planes[..., 1:] - planes[..., :-1], planes[..., 1:, :] - planes[..., :-1, :]
+    sizes = [_mean(xp, clip(xp.abs(step), 0.0, STEP_LIMIT)) for step in (across, down)]
+    return xp.log(xp.concat(sizes, axis=1) + STEP_FLOOR)
 
 
 def _mean(xp: Any, values: Any) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from stream_detect.arrays import array_namespace, clip, constant
+from stream_detect.experts.tiles import EXTREMES, PLACES, extremes, layout
 from stream_detect.types import INSIDE_TILES, TILE_PX
 
 STEP = 1 / 255  # one gray level of 8-bit luma: the fine truncation
@@ -39,6 +40,10 @@ _FACE_NAMES = (
     *("npr_right_phase_h", "npr_right_phase_v", "npr_below_phase_h", "npr_below_phase_v"),
     *(f"grid_{way}_{period}" for way in ("h", "v") for period in PERIODS),
 )
+_LOCAL = (  # what is also told by place on the face and of its extreme tiles
+    *("first_h_coarse", "first_v_coarse", "square3_fine", "square3_coarse", "square3_peaked"),
+    *("square3_lag_h", "square3_lag_v", "first_h_lag_v", "first_v_lag_h", "npr_right_below"),
+)
 _SPREAD_OF = ("first_h", "first_v", "square3", "square5")
 
 RESIDUAL_NAMES: tuple[str, ...] = (
@@ -46,6 +51,8 @@ RESIDUAL_NAMES: tuple[str, ...] = (
     *(f"against_{name}" for name in _FACE_NAMES),
     *(f"spread_{name}" for name in _SPREAD_OF),
     *(f"spread_against_{name}" for name in _SPREAD_OF),
+    *(f"{place}_{name}" for place in PLACES for name in _LOCAL),
+    *(f"{what}_{name}" for what in EXTREMES for name in _LOCAL),
 )
 RESIDUAL_DIM = len(RESIDUAL_NAMES)
 
@@ -65,6 +72,8 @@ def residual_features(tiles: Float[Any, "faces tiles height width"]) -> Float[An
     - npr phase: contrast between even and odd columns (h) or rows (v) of a difference's magnitude, over its mean:
       0 without up-sampling by two, up to 1 with nearest-neighbour up-sampling, wherever its blocks begin.
     - grid: strength of a 4, 8 or 16 pixel period in the first differences, over their mean, wherever the grid begins.
+    - row_1 (brow) .. row_4 (mouth), middle, lowest, highest, spread_around: of ten statistics, by place on the face and
+      of its extreme tiles (`stream_detect.experts.tiles`).
 
     Args:
         tiles: (faces, 28, 64, 64) float luma in [0, 1]; 0..15 lie on the face, 16..27 around it. Any namespace.
@@ -83,7 +92,9 @@ def residual_features(tiles: Float[Any, "faces tiles height width"]) -> Float[An
     inside, around = per_tile[:, :INSIDE_TILES, :], per_tile[:, INSIDE_TILES:, :]
     face, ring = xp.mean(inside, axis=1), xp.mean(around, axis=1)
     spread, spread_around = _spread(xp, inside), _spread(xp, around)
-    return xp.concat([face, face - ring, spread, spread - spread_around], axis=1)
+    local = _local(xp, per_tile)
+    where = layout(xp, local[:, :INSIDE_TILES, :]), extremes(xp, local[:, :INSIDE_TILES, :], local[:, INSIDE_TILES:, :])
+    return xp.concat([face, face - ring, spread, spread - spread_around, *where], axis=1)
 
 
 def high_pass(tiles: Float[Any, "... height width"]) -> dict[str, Any]:
@@ -189,6 +200,10 @@ def period_waves() -> Float32[np.ndarray, "63 waves"]:
     window = 0.5 - 0.5 * np.cos(2 * np.pi * (places + 1) / TILE_PX)
     waves = np.concatenate([np.cos(angles), np.sin(angles)], axis=1) * window[:, None]
     return np.asarray(2 * waves / window.sum(), np.float32)
+
+
+def _local(xp: Any, per_tile: Any) -> Any:
+    return xp.stack([per_tile[..., _FACE_NAMES.index(name)] for name in _LOCAL], axis=-1)
 
 
 def _spread(xp: Any, per_tile: Any) -> Any:

@@ -16,7 +16,7 @@ from jaxtyping import Float, Float32, Int32
 
 from stream_detect.arrays import array_namespace, constant, is_cupy
 from stream_detect.cuda import kernel
-from stream_detect.experts.tiles import PLACES, layout
+from stream_detect.experts.tiles import EXTREMES, PLACES, extremes, layout
 from stream_detect.types import INSIDE_TILES, TILE_PX
 
 FLOOR = 1e-7  # added to every power: a thirteenth of the rounding noise of 8-bit luma, 1 / (12 * 255**2)
@@ -34,7 +34,6 @@ BANDS = (
     (24, 33),
     (33, 46),
 )  # bins [low, high) of the coarse bands
-EXTREMES = ("lowest", "highest", "lowest_against", "highest_against", "spread_around")  # over tiles
 REFERENCE_BAND = slice(2, 3)  # of `BANDS`: bins 6..8, against which a tile's extremes are taken
 KERNEL_THREADS = 256  # of a block of kernels/radial_power.cu, which takes one tile
 
@@ -187,13 +186,7 @@ def _over_tiles(xp: Any, bands: Any) -> list[Any]:
     shape = bands - bands[..., REFERENCE_BAND]
     face, around = bands[:, :INSIDE_TILES, :], bands[:, INSIDE_TILES:, :]
     level = xp.mean(face, axis=1) - xp.mean(around, axis=1)
-    return [level, layout(xp, face), *_extremes(xp, shape[:, :INSIDE_TILES, :], shape[:, INSIDE_TILES:, :])]
-
-
-def _extremes(xp: Any, face: Any, around: Any) -> tuple[Any, ...]:
-    lowest, highest, mean = xp.min(face, axis=1), xp.max(face, axis=1), xp.mean(face, axis=1)
-    against = lowest - xp.min(around, axis=1), highest - xp.max(around, axis=1)
-    return lowest - mean, highest - mean, *against, xp.std(around, axis=1)
+    return [level, layout(xp, face), extremes(xp, shape[:, :INSIDE_TILES, :], shape[:, INSIDE_TILES:, :])]
 
 
 @lru_cache(maxsize=1)

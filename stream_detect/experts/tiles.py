@@ -1,4 +1,7 @@
-"""Where on a face something differs: statistics of its 4 x 4 tiles by row and by column."""
+"""Where on a face something differs: statistics of its 4 x 4 tiles by row and by column, and of its extreme tiles.
+
+Means over all tiles hide a forged mouth or forged eyes, which are a quarter of the face and less.
+"""
 
 from typing import Any
 
@@ -6,6 +9,7 @@ from jaxtyping import Float
 
 SIDE = 4  # a face's tiles lie on a grid of so many rows and columns, row by row
 PLACES = ("row_1", "row_2", "row_3", "row_4", "middle")  # what `layout` gives of every statistic, in this order
+EXTREMES = ("lowest", "highest", "lowest_against", "highest_against", "spread_around")  # what `extremes` gives
 
 
 def layout(xp: Any, per_tile: Float[Any, "faces 16 some"]) -> Float[Any, "faces places_some"]:
@@ -24,3 +28,21 @@ def layout(xp: Any, per_tile: Float[Any, "faces 16 some"]) -> Float[Any, "faces 
     rows = rows - xp.mean(rows, axis=1, keepdims=True)
     middle = (columns[:, 1, :] + columns[:, 2, :] - columns[:, 0, :] - columns[:, 3, :]) / 2
     return xp.concat([xp.reshape(rows, (faces, SIDE * some)), middle], axis=1)
+
+
+def extremes(
+    xp: Any, face: Float[Any, "faces 16 some"], around: Float[Any, "faces ring some"]
+) -> Float[Any, "faces extremes_some"]:
+    """The lowest and the highest over the face's tiles, less their mean, then less those around; the spread around.
+
+    Args:
+        xp: the namespace of `face` and `around`.
+        face: statistics of the tiles inside a face.
+        around: the same of the tiles around it.
+
+    Returns:
+        (faces, 5 * some): all statistics of each of `EXTREMES`, one after the other.
+    """
+    lowest, highest, mean = xp.min(face, axis=1), xp.max(face, axis=1), xp.mean(face, axis=1)
+    against = lowest - xp.min(around, axis=1), highest - xp.max(around, axis=1)
+    return xp.concat([lowest - mean, highest - mean, *against, xp.std(around, axis=1)], axis=1)

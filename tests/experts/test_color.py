@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_detect.arrays import run
-from stream_detect.experts.color import COLOR_DIM, COLOR_NAMES, FLOOR, color_features
+from stream_detect.experts.color import (
+    BEND_LIMIT,
+    COLOR_DIM,
+    COLOR_NAMES,
+    FLOOR,
+    STEP_FLOOR,
+    STEP_LIMIT,
+    color_features,
+)
 
 FEW = settings(max_examples=10, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
@@ -83,6 +91,22 @@ def test_a_gray_face_has_no_chroma():
     assert features["cb_percentile_95"] == pytest.approx(0, abs=1e-5)
 
 
+def test_steps_and_bends_are_truncated(place):
+    pixels = filled(0, 0, 0).copy()
+    pixels[:, :, ::2] = (200, 200, 1)
+    features = named(place.get(color_features(place.put(pixels))))
+    assert features["step_y_h"] == pytest.approx(np.log(STEP_LIMIT + STEP_FLOOR), abs=1e-5)
+    assert features["step_y_v"] == pytest.approx(np.log(STEP_FLOOR), abs=1e-5)
+    assert features["bend_r_log_variance"] == pytest.approx(np.log(BEND_LIMIT**2 + FLOOR), abs=1e-5)
+    assert features["bend_b_log_variance"] == pytest.approx(np.log((2 / 255) ** 2 + FLOOR), abs=1e-4)
+    assert features["bend_r_g_correlation"] == pytest.approx(1, abs=1e-3)
+
+
+def test_independent_channels_have_independent_bends():
+    features = named(color_features(noise()))
+    assert all(abs(features[f"bend_{pair}_correlation"]) < 0.1 for pair in ("r_g", "r_b", "g_b"))
+
+
 def test_every_place_gives_numpys_numbers(place):
     pixels = noise(faces=3)
     features = color_features(place.put(pixels))
@@ -117,7 +141,7 @@ def test_a_mirrored_face_has_the_same_colors(seed):
     np.testing.assert_allclose(mirrored[:, names], color_features(pixels)[:, names], atol=1e-4)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 64, 3), (1, 64, 64, 3, 1)])
+@pytest.mark.parametrize("shape", [(1, 2, 64, 3), (1, 64, 64, 3, 1)])
 def test_pixels_of_another_shape_fail(shape):
     undecorated = getattr(color_features, "__wrapped__", color_features)
     with pytest.raises(ValueError, match="expected pixels of shape"):

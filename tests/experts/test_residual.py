@@ -17,6 +17,7 @@ from stream_detect.experts.residual import (
     high_pass,
     residual_features,
 )
+from stream_detect.experts.tiles import PLACES
 
 FEW = settings(max_examples=10, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
@@ -119,6 +120,27 @@ def test_a_face_smoother_than_its_surroundings_shows():
     features = named(residual_features(tiles))
     assert features["against_second_h_coarse"] < -0.3
     assert features["against_square3_lag_h"] > 0.1
+
+
+def test_a_smooth_mouth_shows_in_its_row_and_as_the_extreme_tile():
+    tiles = noise()
+    tiles[:, 13:15] = (tiles[:, 13:15] + np.roll(tiles[:, 13:15], 1, axis=-1)) / 2  # two middle tiles, lowest row
+    before, after = named(residual_features(noise())), named(residual_features(tiles))
+    assert after["row_4_square3_coarse"] < before["row_4_square3_coarse"] - 0.05
+    assert after["row_1_square3_coarse"] > before["row_1_square3_coarse"]
+    assert after["middle_square3_lag_h"] > before["middle_square3_lag_h"] + 0.05
+    assert after["lowest_square3_coarse"] < before["lowest_square3_coarse"] - 0.1
+    assert after["highest_against_square3_lag_h"] > before["highest_against_square3_lag_h"] + 0.3
+    assert after["spread_around_square3_lag_h"] == before["spread_around_square3_lag_h"]
+
+
+def test_the_order_of_tiles_matters_only_to_rows_and_columns():
+    tiles = noise()
+    shuffled = np.random.default_rng(0)
+    order = np.concatenate([shuffled.permutation(16), 16 + shuffled.permutation(12)])
+    names = np.array([not name.startswith(PLACES) for name in RESIDUAL_NAMES])
+    before, after = residual_features(tiles), residual_features(tiles[:, order])
+    np.testing.assert_allclose(after[:, names], before[:, names], atol=1e-4)
 
 
 def test_every_place_gives_numpys_numbers(place):
