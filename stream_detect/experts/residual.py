@@ -129,20 +129,21 @@ def _tile_statistics(xp: Any, tiles: Any) -> list[Any]:
     residuals = high_pass(tiles)
     signs = clip(residuals["square3"], -4 * STEP, 4 * STEP)
     edges = {name: clip(r, -LIMIT * WEIGHTS[name], LIMIT * WEIGHTS[name]) for name, r in residuals.items()}
-    means = {name: _truncated_means(xp, xp.abs(edge), WEIGHTS[name]) for name, edge in edges.items()}
+    sizes = {name: xp.abs(edge) for name, edge in edges.items()}
+    means = {name: _truncated_means(xp, size, WEIGHTS[name]) for name, size in sizes.items()}
     fine, coarse, square = (xp.stack(kind, axis=-1) for kind in zip(*means.values(), strict=True))
     mean = coarse + FLOOR
     shapes = [xp.log(fine + FLOOR), xp.log(mean), xp.log((square + FLOOR**2) / (mean * mean))]
     energy = {name: means[name][2] * WEIGHTS[name] ** 2 for name in ("first_h", "first_v", "square3")}
-    lags = [*_lags(xp, edges, energy), *_both_lags(xp, signs, _mean(xp, signs * signs))]
+    lags = [*_lags(xp, edges, energy), *_both_lags(xp, signs, _mean_square(xp, signs))]
     correlations = xp.stack([*lags, *_neighbours(xp, tiles, edges)], axis=-1)
-    return [*shapes, correlations, *_phases_and_grids(xp, edges)]
+    return [*shapes, correlations, *_phases_and_grids(xp, sizes)]
 
 
 def _truncated_means(xp: Any, size: Any, weight: float) -> tuple[Any, Any, Any]:
     """Mean of the finely, mean and mean square of the coarsely truncated magnitude, in multiples of `weight`."""
     fine = _mean(xp, clip(size, 0.0, STEP * weight))
-    return fine / weight, _mean(xp, size) / weight, _mean(xp, size * size) / weight**2
+    return fine / weight, _mean(xp, size) / weight, _mean_square(xp, size) / weight**2
 
 
 def _lags(xp: Any, edges: dict[str, Any], energy: dict[str, Any]) -> list[Any]:
@@ -166,14 +167,14 @@ def _neighbours(xp: Any, tiles: Any, edges: dict[str, Any]) -> list[Any]:
     """Correlations of NPR's three differences to the upper left pixel of every 2x2 block."""
     right, below = edges["first_h"][..., :-1, :], edges["first_v"][..., :-1]
     diagonal = clip(tiles[..., 1:, 1:] - tiles[..., :-1, :-1], -LIMIT, LIMIT)
-    along, down, across = (_mean(xp, step * step) for step in (right, below, diagonal))
+    along, down, across = (_mean_square(xp, step) for step in (right, below, diagonal))
     pairs = ((right, below, along + down), (right, diagonal, along + across), (below, diagonal, down + across))
     return [2 * _mean(xp, one * other) / (energies + FLOOR**2) for one, other, energies in pairs]
 
 
-def _phases_and_grids(xp: Any, edges: dict[str, Any]) -> list[Any]:
+def _phases_and_grids(xp: Any, sizes: dict[str, Any]) -> list[Any]:
     """Periods of two, then of the coders' blocks, in the mean magnitude of columns and of rows."""
-    right, below = xp.abs(edges["first_h"]), xp.abs(edges["first_v"])
+    right, below = sizes["first_h"], sizes["first_v"]
     lines = [xp.mean(size, axis=axis) for size, axis in ((right, -2), (right, -1), (below, -2), (below, -1))]
     phases = _contrast(xp, xp.stack([line[..., :62] for line in lines], axis=-2))
     grids = _periodicity(xp, xp.stack([lines[0], lines[3]], axis=-2))
@@ -213,3 +214,9 @@ def _spread(xp: Any, per_tile: Any) -> Any:
 
 def _mean(xp: Any, values: Any) -> Any:
     return xp.mean(values, axis=(-2, -1))
+
+
+def _mean_square(xp: Any, values: Any) -> Any:
+    """In one pass, where a product would first be written to memory."""
+    norm = xp.linalg.vector_norm(values, axis=(-2, -1))
+    return norm * norm / (values.shape[-2] * values.shape[-1])
