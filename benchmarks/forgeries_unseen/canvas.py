@@ -75,7 +75,7 @@ def skin_mask(side_px: int) -> Weights:
     """1 inside an ellipse on a canvas that holds little but skin, eyes and mouth, 0 outside."""
     at = (np.arange(side_px) + 0.5) / side_px
     x, y = ((at - center) / radius for center, radius in zip(SKIN_CENTER, SKIN_RADII, strict=True))
-    return (x[None, :] ** 2 + y[:, None] ** 2 < 1).astype(np.float32)
+    return np.asarray(x[None, :] ** 2 + y[:, None] ** 2 < 1, np.float32)
 
 
 def skin_in_scene(scene: Scene) -> Weights:
@@ -93,7 +93,7 @@ def face_mask(scene: Scene, soft: float = 0.06, grow: float = 0.96) -> Weights:
     x = np.abs(np.arange(width) + 0.5 - (x1 + x2) / 2) / half[0]
     y = np.abs(np.arange(height) + 0.5 - (y1 + y2) / 2) / half[1]
     distance = (x[None, :] ** FACE_POWER + y[:, None] ** FACE_POWER) ** (1 / FACE_POWER)
-    return np.clip((1 - distance) / (2 * soft), 0, 1).astype(np.float32)
+    return np.asarray(np.clip((1 - distance) / (2 * soft), 0, 1), np.float32)
 
 
 def partner(footage: Footage, rng: Rng) -> Scene | None:
@@ -151,13 +151,13 @@ def recolored(source: Colors, target: Colors, mask: Weights) -> Colors:
     back = matrix_power(cov_s, -0.5)
     change = back @ matrix_power(root @ cov_t @ root, 0.5) @ back
     change *= min(1.0, LARGEST_STRETCH / float(np.linalg.norm(change, 2)))
-    return np.clip((source - mean_s) @ change.T + mean_t, 0, 1).astype(np.float32)
+    return np.asarray(np.clip((source - mean_s) @ change.T + mean_t, 0, 1), np.float32)
 
 
 def on_target(other: Colors, target: Colors, sigma_px: float) -> Colors:
     """The other's detail on the target's coarse picture."""
     detail = other - cv2.GaussianBlur(other, (0, 0), sigma_px)
-    return np.clip(cv2.GaussianBlur(target, (0, 0), sigma_px) + detail, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(cv2.GaussianBlur(target, (0, 0), sigma_px) + detail, 0, 1), np.float32)
 
 
 def matrix_power(matrix: Float[np.ndarray, "3 3"], power: float) -> Float[np.ndarray, "3 3"]:

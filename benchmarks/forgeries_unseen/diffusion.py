@@ -41,7 +41,7 @@ class Known:
         error *= patch_px**2 / (2 * noise**2)  # squared distance of whole patches, in units of the noise
         weight = np.exp(np.minimum(error, 1e4).min(axis=0) - error)
         weight /= weight.sum(axis=0)
-        return np.einsum("kyx,kyxc->yxc", weight, self.pictures).astype(np.float32)
+        return np.asarray(np.einsum("kyx,kyxc->yxc", weight, self.pictures), np.float32)
 
 
 def diffused(footage: Footage, rng: Rng) -> Forged | None:
@@ -64,7 +64,7 @@ def sampled(target: Colors, known: Known, rng: Rng) -> Colors:
     for noise, after, patch_px in zip(noises, [*noises[1:], 0.0], patches, strict=True):
         clean = known.mean(picture, float(noise), patch_px)
         picture = clean + np.float32(after / noise) * (picture - clean)
-    return np.clip(picture, 0, 1)
+    return np.asarray(np.clip(picture, 0, 1), np.float32)
 
 
 def shift(picture: Colors, dx: int, dy: int) -> Colors:

@@ -43,4 +43,4 @@ def morphed(footage: Footage, rng: Rng) -> Forged | None:
 def crisp(picture: Colors, amount: float) -> Colors:
     """Sharpened, as morphs are, because mixing softens."""
     soft = cv2.GaussianBlur(picture, (0, 0), 1.2)
-    return np.clip(picture + amount * (picture - soft), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(picture + amount * (picture - soft), 0, 1), np.float32)

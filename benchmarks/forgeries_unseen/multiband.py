@@ -3,6 +3,8 @@
 Burt & Adelson, "A multiresolution spline with application to image mosaics", ACM Trans. Graphics 2(4), 1983.
 """
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 
@@ -62,7 +64,7 @@ def gaussian_pyramid(picture: np.ndarray, levels: int) -> list[np.ndarray]:
 def laplacian_pyramid(picture: np.ndarray, levels: int) -> list[np.ndarray]:
     """Bands from fine to coarse; the last is what remains."""
     smooth = gaussian_pyramid(picture, levels)
-    fine = [a - cv2.pyrUp(b, dstsize=a.shape[1::-1]) for a, b in zip(smooth, smooth[1:], strict=False)]
+    fine = [a - cv2.pyrUp(b, dstsize=a.shape[1::-1]) for a, b in pairwise(smooth)]
     return [*fine, smooth[-1]]
 
 
@@ -70,4 +72,4 @@ def collapsed(bands: list[np.ndarray]) -> np.ndarray:
     picture = bands[-1]
     for band in reversed(bands[:-1]):
         picture = band + cv2.pyrUp(picture, dstsize=band.shape[1::-1])
-    return np.clip(picture, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(picture, 0, 1), np.float32)

@@ -77,11 +77,11 @@ def mean_square(difference: Float32[np.ndarray, "n patch patch 3"], where: np.nd
     if not count:
         return np.zeros(len(difference))
     picked = difference[:, where].reshape(len(difference), -1)
-    return np.einsum("np,np->n", picked, picked).astype(np.float64) / (3 * count)
+    return np.asarray(np.einsum("np,np->n", picked, picked) / (3 * count), np.float64)
 
 
 def seam_weight(patch: np.ndarray, there: np.ndarray, is_above: bool, is_left: bool) -> Float32[np.ndarray, "p p"]:
-    """1 where the new patch is shown: right of and below the cheapest cuts through its overlaps, softened by a pixel."""
+    """1 where the new patch is shown: right of and below the cheapest cuts through its overlaps, softened a little."""
     error = ((patch - there) ** 2).sum(axis=2)
     shown = np.ones((PATCH_PX, PATCH_PX), bool)
     at = np.arange(OVERLAP_PX)
