@@ -20,6 +20,7 @@ from stream_detect.decode.frame import Frame
 from stream_detect.device import resolve_device
 from stream_detect.errors import StreamDetectError, WeightsError
 from stream_detect.experts.table import Expert, build_experts, gather_logits
+from stream_detect.explain import Explanation
 from stream_detect.faces import concatenate, cut_faces, find_faces, load_detector
 from stream_detect.faces.tracker import Tracker
 from stream_detect.fusion.fusion import fuse
@@ -129,17 +130,38 @@ class Detector:
             return score_image(str(path), faces, self.limits)
         return self._score_video(Path(path), on_warning)
 
-    def _judged_pictures(self, frames: Sequence[Frame]) -> list[tuple[FaceVerdict, ...]]:
-        return self.judge(list(zip(frames, self.find_faces(frames, PICTURE_SIDE), strict=True)))
+    def explain(
+        self, picture: Path | str | np.ndarray, *, on_warning: Callable[[str], None] | None = None
+    ) -> Explanation:
+        """The score of a file, or of a (height, width, 3) uint8 RGB picture, and what a person can look at to see why.
 
-    def _score_video(self, path: Path, on_warning: Callable[[str], None] | None) -> Score:
-        counted, tracker, seen = Counted(), Tracker(), []
+        Raises:
+            SourceError: if the file is neither a picture nor a video that can be read.
+            ValueError: if an array is no such picture.
+        """
+        from stream_detect.explain.observe import explain
+
+        return explain(self, picture, on_warning=on_warning)
+
+    def look_through(
+        self, path: Path, counted: "Counted", on_warning: Callable[[str], None] | None = None
+    ) -> Iterator[tuple[Frame, list[Face], tuple[FaceVerdict, ...]]]:
+        """The analysed frames of a clip, with the faces in each, numbered by track, and what is said of them."""
+        tracker = Tracker()
         frames = read_frames(open_source(str(path)), on_warning=on_warning)
         for some in in_batches(counted.evenly(frames), BATCH):
             found = zip(self.find_faces(some), some, strict=True)
             followed = [tracker.detected(faces, frame) for faces, frame in found]
             judged = self.judge(list(zip(some, followed, strict=True)))
-            seen += [Seen(frame.pts_s, faces) for frame, faces in zip(some, judged, strict=True)]
+            yield from zip(some, followed, judged, strict=True)
+
+    def _judged_pictures(self, frames: Sequence[Frame]) -> list[tuple[FaceVerdict, ...]]:
+        return self.judge(list(zip(frames, self.find_faces(frames, PICTURE_SIDE), strict=True)))
+
+    def _score_video(self, path: Path, on_warning: Callable[[str], None] | None) -> Score:
+        counted = Counted()
+        looked = self.look_through(path, counted, on_warning)
+        seen = [Seen(frame.pts_s, verdicts) for frame, _, verdicts in looked]
         return score_video(str(path), seen, counted.frames, self.limits)
 
     def _verdicts(self, crops: FaceCrops, faces: Sequence[Face]) -> list[FaceVerdict]:

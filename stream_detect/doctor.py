@@ -35,7 +35,7 @@ TESTED = {  # as constraints.txt has them; a test compares
     "typer": "0.29.2",
 }
 EXTRAS = {  # what the optional packages are for
-    "matplotlib": "demo and the plots of evaluate (pip install 'stream-detect[demo]')",
+    "matplotlib": "demo, score --explain and the plots of evaluate (pip install 'stream-detect[demo]')",
     "scikit-image": "demo (pip install 'stream-detect[demo]')",
     "scikit-learn": "train (pip install 'stream-detect[train]')",
 }

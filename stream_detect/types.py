@@ -198,6 +198,7 @@ class Score:
     experts: Mapping[str, float | None]
     worst_second: tuple[float, float] | None = None  # start in seconds, mean probability of that second
     kinds: Mapping[str, float] = field(default_factory=dict)  # probability of each kind of forgery, where it is known
+    explanation: str | None = None  # name of the picture that explains it, if one was asked for
 
     def to_json(self) -> dict[str, Any]:
         worst = self.worst_second
@@ -215,7 +216,8 @@ class Score:
             "experts": {name: rounded(p) for name, p in self.experts.items()},
             "worst_second": worst and {"start_s": rounded(worst[0]), "fake_probability": rounded(worst[1])},
         }
-        return line | said_of_kinds(self.kinds)
+        explained = {} if self.explanation is None else {"explanation": self.explanation}
+        return line | said_of_kinds(self.kinds) | explained
 
 
 def said_of_kinds(kinds: Mapping[str, float]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,11 +13,14 @@ import typer
 from stream_detect.errors import SourceError
 
 if TYPE_CHECKING:
+    from stream_detect.detector import Detector
+    from stream_detect.explain.folder import ExplanationFolder
     from stream_detect.types import Score
 
 EXAMPLE = (
     "Examples: stream-detect score clip.mp4\n\nstream-detect score photos/ --jsonl scores.jsonl\n\n"
-    "stream-detect score *.jpg --jsonl - | jq 'select(.verdict==\"fake\").path'"
+    "stream-detect score *.jpg --jsonl - | jq 'select(.verdict==\"fake\").path'\n\n"
+    "stream-detect score interview.mp4 --explain pictures/"
 )
 COULD_NOT_READ = 3
 
@@ -31,6 +35,9 @@ def score(
             metavar="PATH|-",
             help="Write JSON lines to a file or to stdout (-). Default: stdout, in words on a terminal.",
         ),
+    ] = None,
+    explain: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a picture a file that shows what the experts saw.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda[:N].")] = "auto",
     experts: Annotated[
@@ -50,13 +57,31 @@ def score(
         raise typer.Exit(told_failures(failures, len(paths)))
     with ExitStack() as stack:
         tell = teller(stack, jsonl)
+        pictures = open_pictures(explain)
         detector = make_detector(device, weights, experts, threads)
         for path in with_progress(files):
             try:
-                tell(detector.score(path, on_warning=warn(path)))
+                tell(scored(detector, path, pictures))
             except SourceError as error:
                 failures.append(str(error))
     raise typer.Exit(told_failures(failures, max(len(paths), len(files))))
+
+
+def open_pictures(folder: Path | None) -> "ExplanationFolder | None":
+    """Where explanations go, if any are asked for."""
+    if folder is None:
+        return None
+    from stream_detect.explain.folder import ExplanationFolder
+
+    return ExplanationFolder(folder)
+
+
+def scored(detector: "Detector", path: Path, pictures: "ExplanationFolder | None") -> "Score":
+    """The score of a file; its explanation is written first, if there is a folder for it."""
+    if pictures is None:
+        return detector.score(path, on_warning=warn(path))
+    explanation = detector.explain(path, on_warning=warn(path))
+    return replace(explanation.score, explanation=pictures.take(explanation))
 
 
 def listed(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
@@ -76,11 +101,13 @@ def listed(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
 
 
 def is_medium(path: Path) -> bool:
-    """Whether a file in a folder is taken for a picture or a video, by its ending."""
+    """Whether a file in a folder is taken for a picture or a video, by its ending; explanations are not."""
+    from stream_detect.explain.folder import ENDING
     from stream_detect.sources.picture import PICTURE_ENDINGS
     from stream_detect.training.manifest import VIDEOS
 
-    return path.suffix.lower() in PICTURE_ENDINGS | VIDEOS and path.is_file()
+    is_one = path.suffix.lower() in PICTURE_ENDINGS | VIDEOS and not path.name.endswith(ENDING)
+    return is_one and path.is_file()
 
 
 def teller(stack: ExitStack, jsonl: str | None) -> "Callable[[Score], None]":
