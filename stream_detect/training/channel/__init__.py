@@ -1,0 +1,1 @@
+"""What lies between a camera and a detector: light, filters, resampling, codecs, lost packets."""
