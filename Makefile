@@ -3,6 +3,7 @@
 #   make control    the same without a forgery: there must be no alert
 #   make test       what CI runs: format, lint, types, tests
 #   make test-slow  soaks, loops and replays; the report goes to benchmarks/results/slow/
+#   make accuracy   docs/accuracy.md measured again, where the footage is: make accuracy DATA=../shared/data
 # Another Python: make test PYTHON=python3.12. More arguments: make demo ARGS="--out here".
 
 SHELL := /bin/bash
@@ -15,11 +16,12 @@ PYTHON ?= $(shell $(NEWEST))
 VENV := .venv
 PIP_INSTALL := $(VENV)/bin/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt
 ARGS ?=
+DATA ?= ../shared/data
 
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_NO_INPUT := 1
 
-.PHONY: demo control test test-slow clean
+.PHONY: demo control test test-slow accuracy clean
 
 demo: $(VENV)/.ready-demo
 	$(VENV)/bin/stream-detect demo $(ARGS)
@@ -34,6 +36,9 @@ test-slow: $(VENV)/.ready-test
 	mkdir -p benchmarks/results/slow
 	$(VENV)/bin/python -m pytest -m slow -p no:cacheprovider --durations=0 $(ARGS) \
 		| tee benchmarks/results/slow/$$(date -u +%Y-%m-%d).txt
+
+accuracy: $(VENV)/.ready-test
+	@$(VENV)/bin/python -m benchmarks.accuracy $(DATA) $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info demo-out

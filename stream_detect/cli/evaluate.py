@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stream_detect.errors import UsageError
+
 if TYPE_CHECKING:
     from rich.table import Table
 
 EXAMPLE = (
     "Examples: stream-detect evaluate footage/manifest.csv --out evaluation/\n\n"
-    "stream-detect evaluate footage/manifest.csv --alike --weights my-weights/"
+    "stream-detect evaluate footage/manifest.csv --controlled --weights my-weights/ --jobs 2"
 )
 COULD_NOT_READ = 3
-KINDS = {"image": "pictures", "video": "clips"}
+KINDS = {"image": "stills", "video": "clips", "frame": "frames of clips"}
 FIGURES = {
     "auc_judged": "AUC, what was judged",
     "eer": "equal error rate",
@@ -24,6 +26,7 @@ FIGURES = {
     "coverage_real": "judged, real",
     "coverage_fake": "judged, fake",
 }
+CALLED = {"real_called_fake": "real called fake", "fake_called_fake": "fake called fake"}
 
 
 def evaluate(
@@ -34,8 +37,12 @@ def evaluate(
     alike: Annotated[
         bool, typer.Option("--alike", help="First encode every file to the same size, codec and rate.")
     ] = False,
+    controlled: Annotated[
+        bool, typer.Option("--controlled", help="First bring every face to 112 pixels and encode as H.264, crf 26.")
+    ] = False,
     mesonet: Annotated[
-        Path | None, typer.Option(metavar="FILE.h5", help="MesoNet's published weights, to stand beside ours.")
+        list[Path] | None,
+        typer.Option(metavar="FILE.h5", help="MesoNet's published weights, to stand beside ours; may be repeated."),
     ] = None,
     without: Annotated[
         Path | None, typer.Option(metavar="MANIFEST.csv", help="Leave out what looks the same as a file of these.")
@@ -47,11 +54,14 @@ def evaluate(
     ] = None,
     weights: Annotated[Path | None, typer.Option(metavar="DIR", help="Weights other than the shipped ones.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each network.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that score side by side.")] = 1,
 ) -> None:
-    """Evaluate on labelled files: AUC, AP, EER, TPR at 1 % FPR, calibration error, coverage; by generator and expert.
+    """Evaluate on labelled files: AUC, EER, what verdicts are worth, calibration, coverage; by generator and expert.
 
     Every file's score is exactly what `stream-detect score` gives.
     """
+    if alike and controlled:
+        raise UsageError("--alike and --controlled are two ways of encoding: expected one of them, got both")
     from stream_detect.cli.app import say
     from stream_detect.cli.progress import progress_teller
     from stream_detect.cli.watch import make_detector
@@ -59,10 +69,11 @@ def evaluate(
 
     read_manifest(manifest)  # what is wrong with it is told before the detector is loaded
     detector = make_detector(device, weights, experts, threads)
-    from stream_detect.training.evaluate import EvaluateSettings
+    from stream_detect.training.evaluate import EvaluateSettings, Terms
     from stream_detect.training.evaluate import evaluate as measure
 
-    settings = EvaluateSettings(manifest, out, alike, mesonet, without, draws)
+    terms: Terms = "alike" if alike else "controlled" if controlled else "raw"
+    settings = EvaluateSettings(manifest, out, terms, tuple(mesonet or ()), without, draws, jobs)
     with ExitStack() as stack:
         report = measure(settings, detector, progress_teller(stack))
     show(report, out)
@@ -82,7 +93,7 @@ def show(report: Mapping[str, Any], out: Path) -> None:
     else:
         typer.echo("no figures: they need files of both labels, real and fake, of one kind")
     read = f"{report['scored']} of {report['files']} files scored, {report['near_duplicates_left_out']} left out"
-    typer.echo(f"{read}; report.md, report.json, scores.jsonl and plots are in {out}")
+    typer.echo(f"{read}; report.md, report.json, scores.jsonl, looks.jsonl and plots are in {out}")
 
 
 def figures_table(told: Mapping[str, Mapping[str, Any]]) -> "Table":
@@ -95,6 +106,8 @@ def figures_table(told: Mapping[str, Mapping[str, Any]]) -> "Table":
     table.add_section()
     for key, words in FIGURES.items():
         table.add_row(words, *(number(part[key]) for part in told.values()))
+    for key, words in CALLED.items():
+        table.add_row(words, *(called(part[key]) for part in told.values()))
     for side in ("real", "fake"):
         table.add_row(f"verdicts, {side}", *(counts(part["verdicts"][side]) for part in told.values()))
     return table
@@ -105,9 +118,7 @@ def heading(kind: str, part: Mapping[str, Any]) -> str:
 
 
 def row_name(name: str) -> str:
-    return {"ours": "fused", "facts": "size, codec and rate alone", "mesonet_official": "MesoNet as published"}.get(
-        name, name
-    )
+    return {"ours": "fused", "facts": "size, codec and rate alone"}.get(name, name)
 
 
 def interval(figure: Mapping[str, float | None] | None) -> str:
@@ -118,6 +129,10 @@ def interval(figure: Mapping[str, float | None] | None) -> str:
 
 def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def called(figure: Mapping[str, Any]) -> str:
+    return f"{figure['called']} of {figure['judged']}, at most {number(figure['bound_95'])} (95 %)"
 
 
 def counts(verdicts: Mapping[str, int]) -> str:

@@ -7,32 +7,47 @@ the figures on what was judged stand beside, with the coverage.
 import contextlib
 import importlib.util
 import json
+import multiprocessing
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
 
 from stream_detect.decode.frame import Frame
 from stream_detect.detector import Detector
-from stream_detect.errors import OutputError, SourceError, UsageError
-from stream_detect.experts.table import Expert
-from stream_detect.faces import load_detector
-from stream_detect.fusion.calibration import expected_calibration_error
+from stream_detect.errors import ConfigError, OutputError, SourceError, UsageError
+from stream_detect.faces import FaceDetector, load_detector
 from stream_detect.sources import open_source, read_frames
 from stream_detect.sources.picture import read_picture
 from stream_detect.training.alike import encode_alike
-from stream_detect.training.facts import FileFacts, file_facts, guess_from_facts
+from stream_detect.training.controlled import encode_controlled
+from stream_detect.training.facts import file_facts
+from stream_detect.training.figures import figures, subset_figures
+from stream_detect.training.looks import Beside, Look, Recorder, Scored
 from stream_detect.training.manifest import Item, read_manifest
-from stream_detect.training.metrics import auc, average_precision, bootstrap, equal_error_rate, true_positive_rate
-from stream_detect.types import FaceCrops, Score
+from stream_detect.training.report import as_markdown
+from stream_detect.training.rows import OFFICIAL, RowKind, Rows, rows_of
+from stream_detect.types import FaceCrops
+from stream_detect.weights import Weights
 
-OFFICIAL = "mesonet_official"
 NEAR_BITS = 46  # of 256: forged pictures whose hashes differ in fewer show the same face (others: 50 and more)
 Tell = Callable[[str, int, int, str], None]
+Terms = Literal["raw", "alike", "controlled"]
+ENCODED: dict[Terms, str] = {
+    "raw": "as published",
+    "alike": "both classes alike: the square around the face as 192x192 JPEG of quality 75, or 256x256 H.264 at 250 "
+    "kbit/s",
+    "controlled": "controlled: every face brought to a box 112 pixels wide in a square of 256, then H.264 of crf 26",
+}
+ENCODERS: dict[Terms, Callable[[Item, Path, FaceDetector], Path]] = {
+    "alike": encode_alike,
+    "controlled": encode_controlled,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +55,22 @@ class EvaluateSettings:
     """What to evaluate, on which terms, beside what."""
 
     manifest: Path
-    out: Path  # report.json, report.md, scores.jsonl and plots go here
-    alike: bool = False  # encode both classes alike first
-    official: Path | None = None  # MesoNet's published weights (.h5), run on the same crops
+    out: Path  # report.json, report.md, scores.jsonl, looks.jsonl and plots go here
+    terms: Terms = "raw"  # how files are encoded again before they are scored, if at all
+    official: tuple[Path, ...] = ()  # MesoNet's published weights (.h5), each run on the same crops
     without: Path | None = None  # a manifest whose near-duplicates are left out (the training one)
     draws: int = 1000  # of the bootstrap over people
+    jobs: int = 1  # processes that score at the same time
+
+    def __post_init__(self) -> None:
+        if self.draws < 1 or self.jobs < 1:
+            raise ConfigError(f"expected at least one draw and one job, got {self.draws} and {self.jobs}")
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """A file, what was said of it, and what its container alone would give away."""
+class Failure(NamedTuple):
+    """A file that could not be read, and why."""
 
-    item: Item
-    score: Score
-    facts: FileFacts
+    words: str
 
 
 def evaluate(settings: EvaluateSettings, detector: Detector, tell: Tell = lambda *_: None) -> dict[str, Any]:
@@ -73,21 +90,30 @@ def evaluate(settings: EvaluateSettings, detector: Detector, tell: Tell = lambda
         settings.out.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise OutputError(f"{settings.out}: can't write the report here: {exc.strerror}; name another folder") from exc
+    official_mesonets(settings.official)  # what is wrong with them is told before hours are spent
     duplicates = near_duplicates(items, read_manifest(settings.without)) if settings.without else []
-    with tempfile.TemporaryDirectory() as folder, beside(detector, settings.official):
-        scored, failed = score_all(items, settings, detector, Path(folder), tell)
+    scored, failed = score_all(items, settings, detector, tell)
     kept = [one for one in scored if one.item not in duplicates]
+    tell("figures", 0, 1, "")
+    rows = rows_of(kept)
+    told: dict[str, Any] = {kind: figures(some, detector.limits, settings.draws) for kind, some in rows.items()}
     report = {
         "manifest": settings.manifest.name,
-        "encoding": "alike: see stream_detect/training/alike.py" if settings.alike else "as published",
+        "terms": settings.terms,
+        "encoding": ENCODED[settings.terms],
         "weights": detector.weights.digest,
+        "experts": list(detector.experts),
         "files": len(items),
         "scored": len(scored),
         "failed": failed,
         "near_duplicates_left_out": len(duplicates),
-        **{kind: figures([one for one in kept if one.item.kind == kind], settings) for kind in ("image", "video")},
+        "draws": settings.draws,
+        **told,
+        "subsets": subset_figures(kept, detector.weights.fusion, settings.draws),
     }
-    write_report(settings.out, report, scored, kept)
+    write_report(settings, report, scored, kept)
+    plot_report(settings.out, rows, report)
+    tell("figures", 1, 1, "")
     return report
 
 
@@ -102,131 +128,102 @@ def require_packages(settings: EvaluateSettings) -> None:
             raise UsageError(f"evaluation needs the package {package}: pip install 'stream-detect[train]'")
 
 
-@contextlib.contextmanager
-def beside(detector: Detector, official: Path | None) -> Iterator[None]:
-    """The detector with the official MesoNet as one more expert, until the end of the block."""
-    if official is None:
-        yield
-        return
-    detector.experts[OFFICIAL] = official_mesonet(official)
-    try:
-        yield
-    finally:
-        del detector.experts[OFFICIAL]
+class Scorer:
+    """Scores one file after another and keeps every look; a context manager, during which it listens.
+
+    Args:
+        folder: a temporary one of its own, for files that are encoded again.
+    """
+
+    def __init__(self, detector: Detector, terms: Terms, official: Sequence[Path], folder: Path) -> None:
+        self._detector, self._terms, self._folder = detector, terms, folder
+        self._finder = load_detector()
+        self._recorder = Recorder(detector, official_mesonets(official))
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "Scorer":
+        self._stack.enter_context(self._recorder.listening())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def __call__(self, item: Item) -> Scored | Failure:
+        try:
+            return self._scored(item)
+        except SourceError as exc:
+            self._recorder.take()
+            return Failure(str(exc))
+
+    def _scored(self, item: Item) -> Scored:
+        if self._terms == "raw":
+            return Scored(item, self._detector.score(item.path), file_facts(item.path), self._recorder.take())
+        path = ENCODERS[self._terms](item, self._folder, self._finder)
+        try:
+            return Scored(item, self._detector.score(path), file_facts(path), self._recorder.take())
+        finally:
+            path.unlink()
 
 
 def score_all(
-    items: Sequence[Item], settings: EvaluateSettings, detector: Detector, folder: Path, tell: Tell
+    items: Sequence[Item], settings: EvaluateSettings, detector: Detector, tell: Tell
 ) -> tuple[list[Scored], list[str]]:
-    """Every file's score, and one line for each that can't be read."""
+    """Every file's score, and one line for each that can't be read, both in the order of the items."""
     scored: list[Scored] = []
     failed: list[str] = []
-    finder = load_detector()
-    for number, item in enumerate(items, start=1):
-        try:
-            path = encode_alike(item, folder, finder) if settings.alike else item.path
-            scored.append(Scored(item, detector.score(path), file_facts(path)))
-            if settings.alike:
-                path.unlink()
-        except SourceError as exc:
-            failed.append(str(exc))
-        tell("scoring", number, len(items), item.path.name)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.closing(results(items, settings, detector, Path(folder))) as done,
+    ):
+        for number, (item, one) in enumerate(zip(items, done, strict=True), start=1):
+            if isinstance(one, Scored):
+                scored.append(one)
+            else:
+                failed.append(one.words)
+            tell("scoring", number, len(items), item.path.name)
     return scored, failed
 
 
-def figures(scored: Sequence[Scored], settings: EvaluateSettings) -> dict[str, Any]:
-    """All figures of one kind of file; empty without both classes."""
-    is_fake = np.array([one.item.is_fake for one in scored], bool)
-    if len(np.unique(is_fake)) < 2:
-        return {}
-    groups = np.array([one.item.group for one in scored])
-    ours, judged = probabilities(scored)
-    columns = {"ours": ours, "facts": guess_from_facts([one.facts for one in scored], is_fake, groups)}
-    names = sorted({name for one in scored for name in one.score.experts})
-    columns |= {name: expert_column(scored, name) for name in names}
-    generators = np.array([one.item.generator for one in scored])
-    sources = np.array([one.item.source for one in scored])
-    return {
-        "real": int((~is_fake).sum()),
-        "fake": int(is_fake.sum()),
-        "groups": len(np.unique(groups)),
-        "coverage": round(float(judged.mean()), 4),
-        "coverage_real": round(float(judged[~is_fake].mean()), 4),
-        "coverage_fake": round(float(judged[is_fake].mean()), 4),
-        "auc_judged": rounded(auc(ours[judged], is_fake[judged])),
-        "ap": rounded(average_precision(ours, is_fake)),
-        "eer": rounded(equal_error_rate(ours, is_fake)),
-        "tpr_at_1_percent_fpr": rounded(true_positive_rate(ours, is_fake)),
-        "calibration_error": rounded(expected_calibration_error(ours[judged], is_fake[judged].astype(int))),
-        "verdicts": verdict_counts(scored),
-        "auc": {name: with_interval(column, is_fake, groups, settings.draws) for name, column in columns.items()},
-        "auc_differences": differences(columns, is_fake, groups, settings.draws),
-        "auc_by_generator": by_part(ours, is_fake, generators, is_fake),
-        "auc_by_real_source": by_part(ours, is_fake, sources, ~is_fake),
-    }
+def results(
+    items: Sequence[Item], settings: EvaluateSettings, detector: Detector, folder: Path
+) -> Generator[Scored | Failure, None, None]:
+    """What came of each file, in order: from this process, or from several that work side by side."""
+    if settings.jobs == 1:
+        with Scorer(detector, settings.terms, settings.official, folder) as scorer:
+            yield from map(scorer, items)
+        return
+    start = (detector.weights, detector.device, list(detector.experts), settings.terms, settings.official, folder)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(settings.jobs, context, initializer=start_worker, initargs=start) as pool:
+        yield from pool.map(score_in_worker, items)
 
 
-def probabilities(scored: Sequence[Scored]) -> tuple[np.ndarray, np.ndarray]:
-    """The files' probabilities, 0.5 where there is none, and where there is one."""
-    given = [one.score.fake_probability for one in scored]
-    return np.array([0.5 if p is None else p for p in given]), np.array([p is not None for p in given])
+def start_worker(
+    weights: Weights, device: str, experts: list[str], terms: Terms, official: Sequence[Path], folder: Path
+) -> None:
+    """Make the scorer that this process keeps until it ends."""
+    own = Path(tempfile.mkdtemp(dir=folder))
+    scorer = Scorer(Detector(device, weights, experts), terms, official, own)
+    worker["scorer"] = contextlib.ExitStack().enter_context(scorer)
 
 
-def expert_column(scored: Sequence[Scored], name: str) -> np.ndarray:
-    given = [one.score.experts.get(name) for one in scored]
-    return np.array([0.5 if p is None else p for p in given])
+def score_in_worker(item: Item) -> Scored | Failure:
+    return worker["scorer"](item)
 
 
-def with_interval(column: np.ndarray, is_fake: np.ndarray, groups: np.ndarray, draws: int) -> dict[str, float | None]:
-    """AUC on every file with its 90 % interval over people."""
-    low, high = bootstrap(lambda rows: auc(column[rows], is_fake[rows]), groups, is_fake, draws)
-    return {"auc": rounded(auc(column, is_fake)), "low": rounded(low), "high": rounded(high)}
+worker: dict[str, Scorer] = {}  # of this process, where it is one of several
 
 
-def differences(columns: dict[str, np.ndarray], is_fake: np.ndarray, groups: np.ndarray, draws: int) -> dict[str, Any]:
-    """Ours minus each baseline, drawn together."""
-    ours = columns["ours"]
-
-    def between(other: np.ndarray) -> dict[str, float | None]:
-        def gap(rows: np.ndarray) -> float:
-            return auc(ours[rows], is_fake[rows]) - auc(other[rows], is_fake[rows])
-
-        low, high = bootstrap(gap, groups, is_fake, draws)
-        return {"difference": rounded(gap(np.arange(len(ours)))), "low": rounded(low), "high": rounded(high)}
-
-    return {f"ours - {name}": between(columns[name]) for name in ("facts", OFFICIAL) if name in columns}
-
-
-def by_part(scores: np.ndarray, is_fake: np.ndarray, names: np.ndarray, side: np.ndarray) -> dict[str, Any]:
-    """AUC of each part of one side against all of the other, with the part's size."""
-    parts = {}
-    for name in np.unique(names[side]):
-        rows = ~side | (names == name)
-        parts[str(name)] = {
-            "files": int((side & (names == name)).sum()),
-            "auc": rounded(auc(scores[rows], is_fake[rows])),
-        }
-    return parts
-
-
-def verdict_counts(scored: Sequence[Scored]) -> dict[str, dict[str, int]]:
-    counts: dict[str, dict[str, int]] = {"real": {}, "fake": {}}
-    for one in scored:
-        side = counts["fake" if one.item.is_fake else "real"]
-        side[one.score.verdict] = side.get(one.score.verdict, 0) + 1
-    return counts
-
-
-def rounded(value: float) -> float | None:
-    return round(float(value), 4) if np.isfinite(value) else None
-
-
-def official_mesonet(path: Path) -> Expert:
-    """MesoNet with its authors' weights as one more expert, which the fusion doesn't hear.
+def official_mesonets(paths: Sequence[Path]) -> Beside:
+    """MesoNet with its authors' weights, which the fusion doesn't hear; named "official Meso4_DF" and the like.
 
     Raises:
-        WeightsError: if the file is not such weights.
+        WeightsError: if a file is not such weights.
     """
+    return {OFFICIAL + path.stem: official_mesonet(path) for path in paths}
+
+
+def official_mesonet(path: Path) -> Callable[[FaceCrops], np.ndarray]:
     import torch
 
     from stream_detect.experts.mesonet import Meso4, MesoInception4
@@ -236,12 +233,12 @@ def official_mesonet(path: Path) -> Expert:
     network.eval()
 
     @torch.inference_mode()
-    def logit(crops: FaceCrops) -> np.ndarray:
+    def logits(crops: FaceCrops) -> np.ndarray:
         x = torch.from_numpy(crops.aligned).permute(0, 3, 1, 2).float() / 255
-        column: np.ndarray = network(x).numpy()[:, None]
+        column: np.ndarray = network(x).numpy().reshape(len(crops))
         return column
 
-    return Expert(OFFICIAL, logit, lambda column: column[:, 0])
+    return logits
 
 
 def near_duplicates(items: Sequence[Item], others: Sequence[Item]) -> list[Item]:
@@ -276,54 +273,55 @@ def first_frame(path: Path) -> Frame | None:
     return next((frame for frame in read_frames(open_source(str(path)))), None)
 
 
-def write_report(out: Path, report: dict[str, Any], scored: Sequence[Scored], kept: Sequence[Scored]) -> None:
-    """The report, a line for every file that was scored, and plots of those that count.
+def write_report(
+    settings: EvaluateSettings, report: Mapping[str, Any], scored: Sequence[Scored], kept: Sequence[Scored]
+) -> None:
+    """The report, a line for every file that was scored, and one for every look at a face.
 
     Raises:
         OutputError: if the folder can't be written.
     """
-    from stream_detect.training.plots import plot_all
-
+    out, root = settings.out, settings.manifest.parent
     try:
         (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         (out / "report.md").write_text(as_markdown(report), encoding="utf-8")
-        with (out / "scores.jsonl").open("w", encoding="utf-8") as lines:
-            for one in scored:
-                label = "fake" if one.item.is_fake else "real"
-                line = one.score.to_json() | {
-                    "path": one.item.path.name,
-                    "label": label,
-                    "generator": one.item.generator,
-                }
-                lines.write(json.dumps(line) + "\n")
-        plot_all(out, kept)
+        write_lines(out / "scores.jsonl", (score_line(one, root, one in kept) for one in scored))
+        write_lines(out / "looks.jsonl", (look_line(one, look, root) for one in scored for look in one.looks))
     except OSError as exc:
         raise OutputError(f"{out}: can't write the report here: {exc.strerror}; name another folder") from exc
 
 
-def as_markdown(report: dict[str, Any]) -> str:
-    """The figures as tables."""
-    lines = [f"# {report['manifest']}, encoded {report['encoding']}", ""]
-    lines += [
-        f"{report['scored']} of {report['files']} files scored; {len(report['failed'])} could not be read; "
-        f"{report['near_duplicates_left_out']} near-duplicates of training files left out.",
-        "",
-    ]
-    for kind in ("image", "video"):
-        if part := report[kind]:
-            lines += markdown_part(kind, part)
-    return "\n".join(lines) + "\n"
+def plot_report(out: Path, rows: Mapping[RowKind, Rows], report: Mapping[str, Any]) -> None:
+    """A picture for stills, clips and frames each, where there are both classes."""
+    from stream_detect.training.plots import plot_rows
+
+    for kind, some in rows.items():
+        if report[kind]:
+            plot_rows(out / f"{kind}s.png", some, report[kind])
 
 
-def markdown_part(kind: str, part: dict[str, Any]) -> list[str]:
-    plain = ("auc_judged", "ap", "eer", "tpr_at_1_percent_fpr", "calibration_error", "coverage_real", "coverage_fake")
-    rows = [f"## {kind}s: {part['real']} real, {part['fake']} fake, {part['groups']} people or files", ""]
-    rows += ["| | AUC, all files | 90 % interval |", "|---|---|---|"]
-    rows += [f"| {name} | {a['auc']} | {a['low']} to {a['high']} |" for name, a in part["auc"].items()]
-    rows += [f"| {n} | {d['difference']} | {d['low']} to {d['high']} |" for n, d in part["auc_differences"].items()]
-    rows += ["", "| figure | |", "|---|---|", *(f"| {name} | {part[name]} |" for name in plain)]
-    rows += ["", "| generator | files | AUC |", "|---|---|---|"]
-    rows += [f"| {name} | {g['files']} | {g['auc']} |" for name, g in part["auc_by_generator"].items()]
-    rows += ["", "| reals of | files | AUC |", "|---|---|---|"]
-    rows += [f"| {name} | {g['files']} | {g['auc']} |" for name, g in part["auc_by_real_source"].items()]
-    return [*rows, ""]
+def write_lines(path: Path, lines: Iterator[Mapping[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def score_line(one: Scored, root: Path, counts: bool) -> dict[str, Any]:
+    """What `score` says of a file, under its path in the manifest, with its label and what is known of it."""
+    item = one.item
+    about = {"label": "fake" if item.is_fake else "real", "generator": item.generator, "source": item.source}
+    place = {"path": relative(item.path, root), "identity": item.identity, "counts": counts}
+    return one.score.to_json() | {"kind": item.kind} | about | place
+
+
+def look_line(one: Scored, look: Look, root: Path) -> dict[str, Any]:
+    """One face of one frame: what was said, every expert's logits, the measures of its picture."""
+    said = {name: np.round(logits, 4).tolist() for name, logits in look.logits.items()}
+    beside = {name: round(logit, 4) for name, logit in look.beside.items()}
+    quality = None if look.quality is None else np.round(look.quality, 4).tolist()
+    about = {"path": relative(one.item.path, root), "pts_s": round(look.pts_s, 4), "turn": round(look.turn, 4)}
+    return about | look.verdict.to_json() | {"logits": said, "beside": beside, "measures": quality}
+
+
+def relative(path: Path, root: Path) -> str:
+    """The path as the manifest has it."""
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

@@ -23,6 +23,7 @@ class Item:
     generator: str = "none"
     source: str = ""
     identity: str = ""
+    licence: str = ""  # of the source, in its own words
 
     @property
     def group(self) -> str:
@@ -72,6 +73,7 @@ def _item(row: dict[str, str | None], manifest: Path, number: int) -> Item:
         generator=row.get("generator") or "none",
         source=row.get("source") or "",
         identity=row.get("identity") or "",
+        licence=row.get("licence") or row.get("license") or "",
     )
 
 

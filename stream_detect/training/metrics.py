@@ -1,9 +1,9 @@
-"""Figures of a detector: AUC, average precision, equal error rate, bootstrap intervals."""
+"""Figures of a detector: AUC, average precision, equal error rate, what may be left undecided, intervals."""
 
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 Scores = Float[np.ndarray, " files"]
 Labels = Bool[np.ndarray, " files"]
@@ -77,3 +77,64 @@ def bootstrap(
         return float("nan"), float("nan")
     low, high = np.quantile(known, [0.05, 0.95])
     return float(low), float(high)
+
+
+def draw_people(
+    groups: np.ndarray, is_fake: Labels, draws: int = 1000, seed: int = 0
+) -> Int[np.ndarray, "draws files"]:
+    """How often each file comes when people are drawn with replacement, real and forged ones apart.
+
+    One drawing serves any number of figures, which so can be compared draw by draw.
+    """
+    rng = np.random.default_rng(seed)
+    counts = np.zeros((draws, len(groups)), np.int64)
+    for side in (is_fake, ~is_fake):
+        people, member = np.unique(groups[side], return_inverse=True)
+        if len(people):
+            drawn = rng.multinomial(len(people), np.full(len(people), 1 / len(people)), size=draws)
+            counts[:, side] = drawn[:, member]
+    return counts
+
+
+def auc_of_draws(
+    scores: Scores, is_fake: Labels, counts: Int[np.ndarray, "draws files"]
+) -> Float[np.ndarray, " draws"]:
+    """The AUC of every drawing at once, ties counting half; NaN where one lacks a class."""
+    order = np.argsort(scores, kind="stable")
+    weight, fake = counts[:, order].astype(np.float64), is_fake[order]
+    last = np.flatnonzero(np.r_[np.diff(scores[order]) != 0, True])  # of each run of equal scores
+    below = np.cumsum(weight * ~fake, axis=1)[:, last]  # reals up to and with each run
+    fakes = np.diff(np.cumsum(weight * fake, axis=1)[:, last], prepend=0, axis=1)
+    reals = np.diff(below, prepend=0, axis=1)
+    pairs = fakes.sum(axis=1) * below[:, -1]
+    won = (fakes * (below - reals / 2)).sum(axis=1)
+    areas: np.ndarray = np.divide(won, pairs, out=np.full(len(counts), np.nan), where=pairs > 0)
+    return areas
+
+
+def mean_of_draws(
+    values: Float[np.ndarray, " files"], counts: Int[np.ndarray, "draws files"]
+) -> Float[np.ndarray, " draws"]:
+    """The mean of `values` in every drawing; NaN for one that is empty."""
+    total = counts.sum(axis=1)
+    means: np.ndarray = np.divide(counts @ values, total, out=np.full(len(counts), np.nan), where=total > 0)
+    return means
+
+
+def interval(values: Float[np.ndarray, " draws"]) -> tuple[float, float]:
+    """The 90 % interval of a figure over its drawings: 5 % and 95 % quantiles of those that exist, else NaN."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [0.05, 0.95])
+    return float(low), float(high)
+
+
+def upper_bound(errors: int, trials: int, level: float = 0.95) -> float:
+    """The largest rate that `errors` of `trials` independent ones leave possible, one-sided (Clopper & Pearson 1934).
+
+    Without an error that is about 3 / trials, the rule of three; 1 without a trial.
+    """
+    from scipy.stats import beta
+
+    return 1.0 if errors >= trials else float(beta.ppf(level, errors + 1, trials - errors))

@@ -7,13 +7,16 @@ import pytest
 from PIL import Image
 
 from stream_detect import Detector
-from stream_detect.errors import OutputError, SourceError, UsageError
+from stream_detect.errors import ConfigError, OutputError, SourceError, UsageError
+from stream_detect.faces import find_faces
 from stream_detect.sources import open_source, read_frames
 from stream_detect.training import evaluate as module
 from stream_detect.training.alike import encode_alike
-from stream_detect.training.evaluate import OFFICIAL, EvaluateSettings, evaluate, figures, near_duplicates
+from stream_detect.training.controlled import encode_controlled
+from stream_detect.training.evaluate import EvaluateSettings, Scorer, evaluate, near_duplicates
 from stream_detect.training.facts import file_facts
 from stream_detect.training.manifest import Item, read_manifest
+from stream_detect.training.subsets import file_llrs
 from tests import clips
 from tests.requirements import require_shared
 from tests.training.made import noise, person
@@ -60,11 +63,15 @@ def test_everything_is_written(done):
         "report.json",
         "report.md",
         "scores.jsonl",
+        "looks.jsonl",
         "images.png",
         "videos.png",
+        "frames.png",
     }
     assert json.loads((out / "report.json").read_text()) == report
-    assert "| paint | 3 |" in (out / "report.md").read_text()
+    text = (out / "report.md").read_text()
+    assert "| paint | 3 | 3 |" in text
+    assert "## Frames of clips: 6 real of 2 people or files, 6 fake of 2 people or files" in text
 
 
 def test_a_file_that_can_not_be_read_is_listed(done):
@@ -72,6 +79,7 @@ def test_a_file_that_can_not_be_read_is_listed(done):
     assert (report["files"], report["scored"], len(report["failed"])) == (13, 11, 2)
     assert "broken.jpg" in report["failed"][0]
     assert "none.mp4" in report["failed"][1]
+    assert "## Not read" in (done[1] / "report.md").read_text()
 
 
 def test_every_line_is_what_score_gives(done, manifest, detector):
@@ -81,7 +89,49 @@ def test_every_line_is_what_score_gives(done, manifest, detector):
     for line in lines[:2] + lines[-2:]:
         alone = detector.score(manifest.parent / line["path"]).to_json()
         assert {key: line[key] for key in alone if key != "path"} == {k: v for k, v in alone.items() if k != "path"}
-    assert (lines[1]["label"], lines[1]["generator"]) == ("fake", "paint")
+    assert (lines[1]["label"], lines[1]["generator"], lines[1]["identity"]) == ("fake", "paint", "person1")
+
+
+def test_the_lines_name_files_as_the_manifest_does(detector, tmp_path):
+    """Of two files of the same name in two folders each has a line of its own."""
+    rows = ["path,label"]
+    for number, folder in enumerate(("a", "b")):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(person(number)).save(tmp_path / folder / "face.png")
+        rows.append(f"{folder}/face.png,{('real', 'fake')[number]}")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows))
+    evaluate(EvaluateSettings(tmp_path / "manifest.csv", tmp_path / "out", draws=10), detector)
+    for name in ("scores.jsonl", "looks.jsonl"):
+        lines = [json.loads(line) for line in (tmp_path / "out" / name).read_text().splitlines()]
+        assert [line["path"] for line in lines] == ["a/face.png", "b/face.png"]
+
+
+def test_every_look_holds_what_each_expert_said(done, detector):
+    _, out = done
+    looks = [json.loads(line) for line in (out / "looks.jsonl").read_text().splitlines()]
+    judged = [look for look in looks if look["llr"] is not None]
+    assert len(judged) == 6 + 4 * 3
+    for look in judged:
+        assert set(look["logits"]) == set(detector.experts)
+        assert np.isfinite(look["measures"]).all()
+
+
+@pytest.mark.parametrize("experts", [("spectrum", "residual", "color", "mesonet", "attention"), ("color", "mesonet")])
+def test_fewer_experts_score_as_a_detector_that_has_no_others(experts, manifest, detector, weights_folder, tmp_path):
+    items = [item for item in read_manifest(manifest) if item.path.name in ("1.png", "clip1.webm")]
+    with Scorer(detector, "raw", (), tmp_path) as scorer:
+        scored = [scorer(item) for item in items]
+    llrs = file_llrs(scored, detector.weights.fusion, experts)
+    with Detector(device="cpu", weights=weights_folder, experts=experts) as alone:
+        said = [alone.score(item.path).fake_probability for item in items]
+    assert 1 / (1 + np.exp(-llrs)) == pytest.approx(said, abs=1e-4)
+
+
+def test_two_processes_give_what_one_gives(done, manifest, detector, tmp_path):
+    report, out = done
+    again = evaluate(EvaluateSettings(manifest, tmp_path, draws=20, jobs=2), detector)
+    assert again == report
+    assert (tmp_path / "scores.jsonl").read_text() == (out / "scores.jsonl").read_text()
 
 
 def test_what_was_not_judged_counts_as_a_half(done):
@@ -91,17 +141,23 @@ def test_what_was_not_judged_counts_as_a_half(done):
     assert (images["coverage"], images["coverage_real"], images["coverage_fake"]) == (round(6 / 7, 4), 0.75, 1.0)
     assert images["verdicts"]["real"]["inconclusive"] >= 1
     assert images["auc"]["ours"]["low"] <= images["auc"]["ours"]["auc"] <= images["auc"]["ours"]["high"]
-    assert set(images["auc"]) == {"ours", "facts", "spectrum", "residual", "color", "mesonet", "attention"}
+    experts = {"spectrum", "residual", "color", "mesonet", "attention"}
+    assert set(images["auc"]) == experts | {"ours", "facts", "mean of experts"}
 
 
 def test_progress_is_told(manifest, detector, tmp_path):
     told = []
     evaluate(EvaluateSettings(manifest, tmp_path, draws=10), detector, lambda *line: told.append(line[:3]))
-    assert told == [("scoring", number, 13) for number in range(1, 14)]
+    assert told == [("scoring", number, 13) for number in range(1, 14)] + [("figures", 0, 1), ("figures", 1, 1)]
 
 
-def test_without_files_of_both_labels_there_are_no_figures(tmp_path):
-    assert figures([], EvaluateSettings(tmp_path / "manifest.csv", tmp_path)) == {}
+def test_without_files_of_both_labels_there_are_no_figures(detector, tmp_path):
+    Image.fromarray(person(0)).save(tmp_path / "0.png")
+    (tmp_path / "manifest.csv").write_text("path,label\n0.png,real\n")
+    report = evaluate(EvaluateSettings(tmp_path / "manifest.csv", tmp_path / "out", draws=10), detector)
+    assert report["image"] == report["video"] == report["frame"] == {}
+    assert report["subsets"] == []
+    assert not list((tmp_path / "out").glob("*.png"))
 
 
 def test_encoded_alike_the_container_tells_nothing(manifest, finder, tmp_path):
@@ -135,10 +191,57 @@ def test_a_file_that_is_none_can_not_be_encoded(finder, tmp_path):
 
 
 def test_alike_evaluates_what_it_encoded(manifest, detector, tmp_path):
-    report = evaluate(EvaluateSettings(manifest, tmp_path, alike=True, draws=10), detector)
-    assert report["encoding"].startswith("alike")
+    report = evaluate(EvaluateSettings(manifest, tmp_path, "alike", draws=10), detector)
+    assert report["terms"] == "alike"
     assert (report["scored"], len(report["failed"])) == (11, 2)
     assert report["image"]["coverage_fake"] == 1.0
+
+
+def test_controlled_every_face_has_the_same_size_and_codec(manifest, finder, tmp_path):
+    for item in read_manifest(manifest)[:10]:
+        path = encode_controlled(item, tmp_path, finder)
+        facts = file_facts(path)
+        assert (facts.height, facts.width, facts.codec, facts.fps) == (256, 256, "h264", 25.0)
+        frames = list(read_frames(open_source(str(path))))
+        assert len(frames) == (1 if item.kind == "image" else 3)
+        (face,) = find_faces(frames[:1], finder)[0]
+        assert abs(face.box[2] - face.box[0] - 112) < 9  # found anew, a box differs by some pixels
+        assert abs((face.box[0] + face.box[2]) / 2 - 128) < 6
+
+
+def test_controlled_a_face_at_the_edge_keeps_its_place(finder, tmp_path):
+    Image.fromarray(clips.portrait(300, 300, 140, center=(90, 90))).save(tmp_path / "edge.png")
+    path = encode_controlled(Item(tmp_path / "edge.png", False, "image"), tmp_path, finder)
+    (frame,) = read_frames(open_source(str(path)))
+    faces = find_faces([frame], finder)[0]
+    assert any(np.abs((face.box[:2] + face.box[2:]) / 2 - 128).max() < 8 for face in faces)
+
+
+def test_controlled_a_file_without_a_face_is_taken_whole(finder, empty_clip, tmp_path):
+    path = encode_controlled(Item(empty_clip, False, "video"), tmp_path, finder)
+    assert (file_facts(path).height, file_facts(path).width) == (256, 256)
+    (tmp_path / "text.mp4").write_text("once upon a time")
+    with pytest.raises(SourceError, match=r"text\.mp4"):
+        encode_controlled(Item(tmp_path / "text.mp4", False, "video"), tmp_path, finder)
+
+
+def test_controlled_evaluates_what_it_encoded(manifest, detector, tmp_path):
+    report = evaluate(EvaluateSettings(manifest, tmp_path, "controlled", draws=10), detector)
+    assert (report["terms"], report["scored"], len(report["failed"])) == ("controlled", 11, 2)
+    assert (report["image"]["real"], report["image"]["fake"]) == (4, 3)
+    assert report["image"]["coverage_fake"] == 1.0
+    lines = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    assert {(line["path"].rsplit(".", 1)[1], line["kind"]) for line in lines} == {
+        ("jpg", "image"),
+        ("png", "image"),
+        ("mp4", "video"),
+        ("webm", "video"),
+    }
+
+
+def test_no_process_is_too_few(manifest, tmp_path):
+    with pytest.raises(ConfigError, match="got 1000 and 0"):
+        EvaluateSettings(manifest, tmp_path, jobs=0)
 
 
 def test_a_recompressed_copy_is_a_near_duplicate(tmp_path):
@@ -165,18 +268,21 @@ def test_near_duplicates_are_left_out_of_the_figures_but_not_of_the_lines(manife
 
 
 def test_the_published_mesonet_stands_beside_and_leaves_again(manifest, detector, tmp_path):
-    (weights, *_) = sorted(require_shared("peers/mesonet").rglob("Meso4_DF*.h5"))
+    weights = tuple(sorted(require_shared("peers/mesonet").rglob("Meso4_*.h5")))
+    before = dict(detector.experts)
     report = evaluate(EvaluateSettings(manifest, tmp_path, official=weights, draws=10), detector)
-    assert OFFICIAL in report["image"]["auc"]
-    assert "ours - mesonet_official" in report["image"]["auc_differences"]
-    assert OFFICIAL not in detector.experts
+    for path in weights:
+        assert f"official {path.stem}" in report["image"]["auc"]
+        assert f"official {path.stem}" in report["frame"]["auc"]
+        assert f"ours - official {path.stem}" in report["video"]["auc_differences"]
+    assert detector.experts == before
 
 
 @pytest.mark.parametrize(("absent", "official"), [("matplotlib", None), ("h5py", "Meso4_DF.h5")])
 def test_a_missing_package_is_told_at_once(manifest, detector, tmp_path, monkeypatch, absent, official):
     find = module.importlib.util.find_spec
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None if name == absent else find(name))
-    settings = EvaluateSettings(manifest, tmp_path / "out", official=official and tmp_path / official)
+    settings = EvaluateSettings(manifest, tmp_path / "out", official=(tmp_path / official,) if official else ())
     with pytest.raises(UsageError, match=rf"package {absent}: pip install 'stream-detect\[train\]'"):
         evaluate(settings, detector)
 
