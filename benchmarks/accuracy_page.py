@@ -309,22 +309,23 @@ def verdict_part(measured: Measured, terms: str, kind: str) -> str:
 
 
 def calibration_table(measured: Measured) -> str:
+    """Stills, clips, both together and frames, on all terms."""
     rows = []
     for terms, report in measured.reports.items():
-        for kind, words in KINDS.items():
-            part = part_of(report, kind)
-            if risk := part.get("risk_coverage"):
-                rows.append(
-                    [
-                        f"{words}, {terms}",
-                        f"{number(part['calibration_error'])} ({ends(part['calibration_error_interval'])})",
-                        f"{number(risk['error_at_full_coverage'])} ({ends(risk['error_at_full_coverage_interval'])})",
-                        f"{number(risk['error_at_80_percent'])} ({ends(risk['error_at_80_percent_interval'])})",
-                        number(risk["area"]),
-                    ]
-                )
+        parts = {words: part_of(report, kind) for kind, words in KINDS.items()}
+        parts["stills and clips together"] = part_of(report, "files_together")
+        rows += [
+            [f"{words}, {terms}", *calibration_cells(part)] for words, part in parts.items() if "reliability" in part
+        ]
     head = ["", "calibration error", "error at full coverage", "error at 80 %", "area under risk-coverage"]
     return joined(table(head, rows))
+
+
+def calibration_cells(part: Figures) -> list[str]:
+    risk = part["risk_coverage"]
+    pairs = [(part["calibration_error"], part["calibration_error_interval"])]
+    pairs += [(risk[key], risk[f"{key}_interval"]) for key in ("error_at_full_coverage", "error_at_80_percent")]
+    return [*(f"{number(value)} ({ends(within)})" for value, within in pairs), number(risk["area"])]
 
 
 def plots(measured: Measured, terms: str) -> str:

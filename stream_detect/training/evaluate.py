@@ -27,7 +27,7 @@ from stream_detect.sources.picture import read_picture
 from stream_detect.training.alike import encode_alike
 from stream_detect.training.controlled import encode_controlled
 from stream_detect.training.facts import file_facts
-from stream_detect.training.figures import figures, subset_figures
+from stream_detect.training.figures import figures, pooled_calibration, subset_figures
 from stream_detect.training.looks import Beside, Look, Recorder, Scored
 from stream_detect.training.manifest import Item, read_manifest
 from stream_detect.training.report import as_markdown
@@ -109,6 +109,7 @@ def evaluate(settings: EvaluateSettings, detector: Detector, tell: Tell = lambda
         "near_duplicates_left_out": len(duplicates),
         "draws": settings.draws,
         **told,
+        "files_together": pooled_calibration([rows["image"], rows["video"]], settings.draws),
         "subsets": subset_figures(kept, detector.weights.fusion, settings.draws),
     }
     write_report(settings, report, scored, kept)

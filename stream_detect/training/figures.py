@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from stream_detect.config import VerdictLimits
 from stream_detect.experts.heads import balanced_weights
@@ -67,7 +67,7 @@ def figures(rows: Rows, limits: VerdictLimits, draws: int = 1000) -> dict[str, A
         "by_identity": by_identity(rows),
         "verdicts": verdict_counts(rows),
         **verdict_figures(rows, limits, counts),
-        **calibration_figures(rows, counts),
+        **calibration_figures(rows.given, fake, counts),
         "bands": bands(rows),
     }
 
@@ -212,10 +212,20 @@ def share(hits: np.ndarray, among: np.ndarray, counts: Counts) -> Figure:
     return {"share": rounded(hits[among].mean()), "low": rounded(low), "high": rounded(high), "rows": int(among.sum())}
 
 
-def calibration_figures(rows: Rows, counts: Counts) -> dict[str, Any]:
+def pooled_calibration(parts: Sequence[Rows], draws: int = 1000) -> dict[str, Any]:
+    """The calibration figures of several kinds of rows together, such as stills and clips."""
+    given, is_fake, group = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("given", "is_fake", "group")
+    )
+    return calibration_figures(given, is_fake, draw_people(group, is_fake, draws))
+
+
+def calibration_figures(
+    given: Float[np.ndarray, " rows"], is_fake: Bool[np.ndarray, " rows"], counts: Counts
+) -> dict[str, Any]:
     """Calibration error, reliability and risk against coverage of what was judged, both classes weighing the same."""
-    judged = rows.judged
-    given, labels = rows.given[judged], rows.is_fake[judged].astype(int)
+    judged = np.isfinite(given)
+    given, labels = given[judged], is_fake[judged].astype(int)
     if len(np.unique(labels)) < 2:
         return {"calibration_error": None}
     llr, counts = logit(given), counts[:FEW_DRAWS, judged]

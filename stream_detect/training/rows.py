@@ -125,9 +125,8 @@ def expert_columns(said: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarr
     if not said:
         return {MEAN: np.full(rows, 0.5)}
     halves = {name: or_half(column) for name, column in said.items()}
-    spoke = np.isfinite(np.stack(list(said.values())))
-    logits = np.where(spoke, logit(np.stack(list(halves.values()))), 0)
-    means = logits.sum(axis=0) / np.maximum(spoke.sum(axis=0), 1)
+    total = np.sum([logit(column) for column in halves.values()], axis=0)  # a half adds nothing
+    means = total / np.maximum(np.sum([np.isfinite(column) for column in said.values()], axis=0), 1)
     return {MEAN: 1 / (1 + np.exp(-means))} | halves
 
 

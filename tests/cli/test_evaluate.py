@@ -58,3 +58,9 @@ def test_a_wrong_manifest_gets_one_line(tmp_path, text, code, words):
     done = run("evaluate", path)
     assert (done.returncode, len(done.stderr.splitlines())) == (code, 1), done.stderr
     assert words in done.stderr
+
+
+def test_two_ways_of_encoding_are_one_too_many(manifest):
+    done = run("evaluate", manifest, "--alike", "--controlled")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "expected one of them" in done.stderr

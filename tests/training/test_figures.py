@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 
 from stream_detect.config import VerdictLimits
-from stream_detect.training.figures import LEAST_PEOPLE, figures, subset_figures
+from stream_detect.fusion.quality import QUALITY_NAMES
+from stream_detect.training.figures import LEAST_PEOPLE, figures, pooled_calibration, subset_figures
 from stream_detect.training.looks import file_llr
 from stream_detect.training.report import as_markdown
 from stream_detect.training.rows import MEAN, OURS, file_rows, frame_rows, rows_of
-from stream_detect.weights import random_weights
+from stream_detect.weights import even_fusion
 from tests.training.scored import EXPERTS, MISSING, clip, made_file, made_look, still
 
 LIMITS = VerdictLimits()
+FUSION = even_fusion(EXPERTS, QUALITY_NAMES, ("forged",))
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +100,14 @@ def test_what_is_said_is_compared_with_what_is_so():
     assert told["risk_coverage"]["error_at_full_coverage"] == 0.5
 
 
+def test_stills_and_clips_together_are_calibrated_as_one():
+    """Said of stills, all of them forged: 0.73; of clips, all of them real: 0.27."""
+    stills = file_rows("image", [still(k, True, 1.0) for k in range(10)])
+    clips = file_rows("video", [clip(k, False, [-1.0]) for k in range(10)])
+    assert pooled_calibration([stills, clips], 20)["calibration_error"] == pytest.approx(0.2689, abs=1e-4)
+    assert pooled_calibration([stills, stills], 20) == {"calibration_error": None}
+
+
 def test_giving_up_the_unsure_lowers_the_error():
     sure = [still(k, k % 2 == 1, 4.0 if k % 2 else -4.0) for k in range(40)]
     wrong = [still(100 + k, k % 2 == 1, -0.1 if k % 2 else 0.1) for k in range(10)]
@@ -129,10 +139,22 @@ def test_a_file_scored_again_with_its_own_ratios_keeps_its_score():
     assert np.isnan(file_llr(made_file("a.png", False, made_look(MISSING)), np.zeros(0)))
 
 
+def test_every_subset_of_the_experts_is_weighed(stills):
+    """Both made-up experts say the same: alone each is as good as both."""
+    told = subset_figures(stills, FUSION, 20)
+    assert [one["experts"] for one in told] == [["spectrum"], ["residual"], ["spectrum", "residual"]]
+    for one in told:
+        assert list(one) == ["experts", "image"]
+        assert one["image"]["auc"] == pytest.approx(30 / 55, abs=1e-4)
+        assert one["image"]["sources_equal"] == 0.5
+        assert one["image"]["loss"]["difference"] == 0
+
+
 def test_without_both_classes_there_are_no_figures():
     assert figures(file_rows("image", [still(0, False, 1.0)]), LIMITS, 10) == {}
     assert figures(frame_rows([]), LIMITS, 10) == {}
-    assert subset_figures([], random_weights().fusion, 10) == []
+    assert subset_figures([], FUSION, 10) == []
+    assert subset_figures([still(0, False, 1.0)], FUSION, 10) == []
 
 
 def test_a_report_without_clips_reads_well(stills):
