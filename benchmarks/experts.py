@@ -83,7 +83,7 @@ def cut_and_fuse(seen: list[tuple[Any, Any]], weights: Any) -> object:
     quality_reasons(measures)
     quality_score(measures)
     columns = [QUALITY_NAMES.index(name) for name in weights.fusion.quality]
-    logits = np.zeros((len(measures), len(weights.fusion.experts)), np.float32)
+    logits = np.zeros((len(measures), len(weights.fusion.experts), len(weights.kinds)), np.float32)
     return fuse(logits, measures[:, columns], weights.fusion)
 
 

@@ -48,9 +48,11 @@ class VerdictLimits:
 
     fake: float = 0.8  # at least this: "fake"
     real: float = 0.35  # at most this: "real"
+    disagreement: float = 1.0  # inconclusive if the experts contradict one another more than this, in [0, 1]
 
     def __post_init__(self) -> None:
         require({"real": 0 <= self.real <= self.fake <= 1}, self, "0 <= real <= fake <= 1")
+        require({"disagreement": 0 <= self.disagreement <= 1}, self, "in [0, 1]")
 
 
 @dataclass(frozen=True, slots=True)

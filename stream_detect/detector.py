@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,11 +19,12 @@ from stream_detect.config import DecisionSettings, VerdictLimits
 from stream_detect.decode.frame import Frame
 from stream_detect.device import resolve_device
 from stream_detect.errors import StreamDetectError, WeightsError
+from stream_detect.experts.heads import noisy_or
 from stream_detect.experts.table import Expert, build_experts, gather_logits
 from stream_detect.explain import Explanation
 from stream_detect.faces import concatenate, cut_faces, find_faces, load_detector
 from stream_detect.faces.tracker import Tracker
-from stream_detect.fusion.fusion import fuse
+from stream_detect.fusion.fusion import disagreement, fuse_kinds, kind_shares
 from stream_detect.fusion.quality import QUALITY_NAMES, QualityLimits, measure_quality, quality_reasons, quality_score
 from stream_detect.scoring import Seen, score_image, score_video, word
 from stream_detect.sources import kind_of, open_source, read_frames, read_picture
@@ -171,29 +172,39 @@ class Detector:
         measures = measure_quality(crops)
         reasons = quality_reasons(measures, self.quality_limits)
         usable = np.flatnonzero([not some for some in reasons])
-        logits = np.full((len(faces), len(self.experts)), np.nan, np.float32)
-        llr = np.full(len(faces), np.nan, np.float32)
-        if len(usable):
-            said = self._logits(chosen(crops, usable))
-            logits[usable] = np.stack(list(said.values()), axis=1)
-            known = gather_logits(said, self.weights.fusion.experts)
-            llr[usable] = fuse(known, measures[usable][:, self._quality_columns], self.weights.fusion)
-        return [self._verdict(*one) for one in zip(faces, reasons, llr, logits, quality_score(measures), strict=True)]
+        quality = quality_score(measures, self.quality_limits)
+        evidence = [Evidence.none(len(self.experts))] * len(faces)
+        for k, one in zip(usable, self._evidence(chosen(crops, usable), measures[usable]), strict=True):
+            evidence[k] = one
+        return [self._verdict(*one) for one in zip(faces, reasons, evidence, quality, strict=True)]
+
+    def _evidence(self, crops: FaceCrops, measures: np.ndarray) -> "list[Evidence]":
+        """What is known of each face that can be judged."""
+        if not len(crops):
+            return []
+        fusion, said = self.weights.fusion, self._logits(crops)
+        known = gather_logits(said, fusion.experts, len(fusion.kinds))
+        llr, kinds = fuse_kinds(known, measures[:, self._quality_columns], fusion)
+        experts = np.stack([noisy_or(logits) for logits in said.values()], axis=1).astype(np.float32)
+        doubt = disagreement(known)
+        return [Evidence(*one) for one in zip(llr, kind_shares(kinds, fusion), experts, doubt, strict=True)]
 
     def _logits(self, crops: FaceCrops) -> dict[str, np.ndarray]:
-        """Each expert's logits; on a CPU several experts look at the same time, the slowest begin first."""
+        """Each expert's logits, (faces, kinds); on a CPU several look at the same time, the slowest begin first."""
         names = list(reversed(self.experts))
         if self._pool is None:
-            return {name: self.experts[name].logits(crops) for name in self.experts}
-        said = dict(zip(names, self._pool.map(lambda name: self.experts[name].logits(crops), names), strict=True))
+            return {name: self.experts[name].kind_logits(crops) for name in self.experts}
+        said = dict(zip(names, self._pool.map(lambda name: self.experts[name].kind_logits(crops), names), strict=True))
         return {name: said[name] for name in self.experts}
 
     def _verdict(
-        self, face: Face, reasons: tuple[Reason, ...], llr: np.float32, logits: np.ndarray, quality: np.float32
+        self, face: Face, reasons: tuple[Reason, ...], evidence: "Evidence", quality: np.float32
     ) -> FaceVerdict:
         x1, y1, x2, y2 = (float(side) for side in face.box)
-        said = None if np.isnan(llr) else float(llr)
+        said = None if np.isnan(evidence.llr) else float(evidence.llr)
         verdict, doubts = word(said, self.limits, [reasons or ("disagreement",)])
+        if evidence.disagreement > self.limits.disagreement:
+            verdict, doubts = "inconclusive", ("disagreement",)
         return FaceVerdict(
             track=face.track,
             box=(x1, y1, x2, y2),
@@ -202,9 +213,30 @@ class Detector:
             track_probability=None,
             verdict=verdict,
             reasons=reasons or doubts,
-            experts=dict(zip(self.experts, map(probability_or_none, logits), strict=True)),
+            experts=dict(zip(self.experts, map(probability_or_none, evidence.experts), strict=True)),
             quality=float(quality),
+            kinds=kind_probabilities(self.weights.kinds, evidence.kinds, said),
         )
+
+
+class Evidence(NamedTuple):
+    """What experts and fusion say of one face."""
+
+    llr: float  # NaN where nobody said anything
+    kinds: np.ndarray  # (kinds,) how likely each is, if it is forged
+    experts: np.ndarray  # (experts,) logits; NaN for those that said nothing
+    disagreement: float  # among them, in [0, 1]
+
+    @classmethod
+    def none(cls, experts: int) -> "Evidence":
+        return cls(math.nan, np.zeros(0), np.full(experts, np.nan, np.float32), math.nan)
+
+
+def kind_probabilities(kinds: Sequence[str], shares: np.ndarray, llr: float | None) -> dict[str, float]:
+    """How likely the face was forged in each way, summing to its probability; empty where no kinds are known."""
+    if llr is None or len(kinds) < 2:
+        return {}
+    return {kind: probability_of(llr) * float(share) for kind, share in zip(kinds, shares, strict=True)}
 
 
 class Counted:

@@ -51,6 +51,7 @@ def score_image(path: str, faces: Sequence[FaceVerdict], limits: VerdictLimits) 
         frames=1,
         judged=len(said),
         experts=mean_experts(said),
+        kinds={} if worst is None else worst.face.kinds,
     )
 
 
@@ -76,6 +77,7 @@ def score_video(path: str, seen: Sequence[Seen], frames: int, limits: VerdictLim
         judged=sum(any(face.llr is not None for face in one.faces) for one in seen),
         experts=mean_experts(worst),
         worst_second=worst_second(worst),
+        kinds={} if llr is None else mean_kinds(worst, probability_of(llr)),
     )
 
 
@@ -103,6 +105,16 @@ def mean_experts(track: Sequence[Observation]) -> dict[str, float | None]:
     """Each expert's probability over a track: the sigmoid of its trimmed mean logit; None where it never spoke."""
     names = list(dict.fromkeys(name for one in track for name in one.face.experts))
     return {name: mean_probability([one.face.experts.get(name) for one in track]) for name in names}
+
+
+def mean_kinds(track: Sequence[Observation], probability: float) -> dict[str, float]:
+    """A track's probability shared out among the kinds of forgery as they were suspected over its frames."""
+    totals: dict[str, float] = {}
+    for one in track:
+        for kind, p in one.face.kinds.items():
+            totals[kind] = totals.get(kind, 0.0) + p
+    whole = sum(totals.values())
+    return {kind: probability * total / whole for kind, total in totals.items()} if whole > 0 else {}
 
 
 def mean_probability(probabilities: Sequence[float | None]) -> float | None:

@@ -11,8 +11,8 @@ from PIL import Image
 from stream_detect.decode.frame import Frame
 from stream_detect.detector import Counted, Detector, in_batches
 from stream_detect.errors import SourceNotFound, SourceUnsupported, UsageError, WeightsError
-from stream_detect.types import Face
-from stream_detect.weights import random_weights
+from stream_detect.types import KINDS, Face
+from stream_detect.weights import even_fusion, random_weights
 from tests import clips
 
 EXPERTS = {"spectrum", "residual", "color", "mesonet", "attention"}
@@ -37,6 +37,8 @@ def test_a_picture_with_a_face_is_judged_by_every_expert(detector):
     assert 0 <= face.fake_probability <= 1
     assert 0 <= face.quality <= 1
     assert face.llr == pytest.approx(np.log(face.fake_probability / (1 - face.fake_probability)), abs=1e-5)
+    assert set(face.kinds) == set(KINDS)
+    assert sum(face.kinds.values()) == pytest.approx(face.fake_probability)
     assert said.latency_ms > 0
     json.dumps(said.to_json(), allow_nan=False)
 
@@ -166,6 +168,26 @@ def test_thresholds_of_the_weights_are_taken():
     weights = replace(random_weights(), thresholds={"fake": 0.95, "raise_above": 0.99, "of_another_version": 1.0})
     detector = Detector(device="cpu", weights=weights, experts=["color"])
     assert (detector.limits.fake, detector.decision.raise_above) == (0.95, 0.99)
+
+
+def test_weights_of_one_kind_judge_as_well_and_name_no_kinds():
+    plain = random_weights()
+    heads = {"color": replace_kinds(plain.heads["color"])}
+    old = replace(plain, heads=heads, fusion=even_fusion(("color",), plain.fusion.quality, ("forged",)))
+    (face,) = Detector(device="cpu", weights=old).frame(clips.portrait(480, 640, 200)).faces
+    assert (face.kinds, face.to_json().get("kinds")) == ({}, None)
+    assert face.experts["color"] == pytest.approx(face.fake_probability, abs=1e-4)
+
+
+def replace_kinds(heads):
+    return replace(heads, kinds=("forged",), weight=heads.weight[:, :1], bias=heads.bias[:1])
+
+
+def test_experts_that_contradict_one_another_are_left_undecided():
+    weights = replace(random_weights(), thresholds={"fake": 0.5, "real": 0.5, "disagreement": 0.0})
+    (face,) = Detector(device="cpu", weights=weights).frame(clips.portrait(480, 640, 200)).faces
+    assert (face.verdict, face.reasons) == ("inconclusive", ("disagreement",))
+    assert face.fake_probability is not None
 
 
 @pytest.mark.parametrize("given", [{"thresholds": {"fake": 3.0}}, {"quality_limits": {"min_face_px": -3.0}}])

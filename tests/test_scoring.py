@@ -1,6 +1,7 @@
 """From frames to one word on a file, with numbers that can be worked out by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,6 +56,17 @@ def test_a_face_that_was_hardly_seen_does_not_speak_for_a_clip():
 def test_many_short_tracks_count_together():
     seen = [Seen(i / 8, (face(2.0, track=i // 2),)) for i in range(40)]
     assert score_video("a.mp4", seen, 40, LIMITS).fake_probability == pytest.approx(probability_of(2.0))
+
+
+def test_the_suspected_kinds_of_a_clip_share_its_probability():
+    kinds = {"blended": 0.6, "partial": 0.2}
+    seen = [Seen(i / 8, (replace(face(2.0), kinds=kinds),)) for i in range(20)]
+    said = score_video("a.mp4", seen, 20, LIMITS)
+    assert said.kinds == pytest.approx(
+        {"blended": 0.75 * said.fake_probability, "partial": 0.25 * said.fake_probability}
+    )
+    assert said.to_json()["kinds"]["blended"] == pytest.approx(said.kinds["blended"], abs=1e-4)
+    assert "kinds" not in score_video("a.mp4", clip([2.0] * 20), 20, LIMITS).to_json()
 
 
 def test_the_worst_second_is_named():

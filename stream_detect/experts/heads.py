@@ -12,6 +12,7 @@ FEATURE_LIMIT = 6.0  # standard deviations: no single feature counts for more th
 REAL = "real"  # the kind of a face that is not forged
 FORGED = "forged"  # the one kind of a head that knows no others
 KNOTS_FROM, KNOTS_TO = 0.02, 0.98  # quantiles of a feature between which its line may bend
+NEWTON_COLUMNS = 80  # up to so many, second derivatives are worth their cost
 CHUNK = 4096  # rows expanded at a time
 
 
@@ -130,11 +131,10 @@ def noisy_or(
         prior: log odds of each cause beforehand; by default all the same, such that logits of 0 give 0.
     """
     shift = even_prior(logits.shape[-1]) if prior is None else prior
-    nothing = np.logaddexp(0, logits + shift).sum(axis=-1)  # -log of the probability that no cause is there
-    with np.errstate(divide="ignore"):  # log of 0, where no cause is left at all
-        odds: np.ndarray = np.where(nothing > 1, nothing, 0) + np.log(
-            np.where(nothing > 1, -np.expm1(-nothing), np.expm1(np.minimum(nothing, 1)))
-        )
+    with np.errstate(divide="ignore", invalid="ignore"):  # log of 0, where no cause is left at all; NaN stays NaN
+        nothing = np.logaddexp(0, logits + shift).sum(axis=-1)  # -log of the probability that no cause is there
+        few, many = np.log(np.expm1(np.minimum(nothing, 1))), nothing + np.log(-np.expm1(-nothing))
+    odds: np.ndarray = np.where(nothing > 1, many, few)
     return odds
 
 
@@ -331,7 +331,7 @@ def fit_logistic(
     center: Float[np.ndarray, " columns"] | None = None,
     tolerance: float = 1e-12,
 ) -> tuple[Float[np.ndarray, " columns"], float]:
-    """Coefficients and bias of a logistic regression by L-BFGS-B; only products are taken in the precision of `design`.
+    """Coefficients and bias of a logistic regression; only products are taken in the precision of `design`.
 
     Args:
         design: what is weighed.
@@ -342,22 +342,88 @@ def fit_logistic(
         center: what each coefficient is without evidence, and where the search begins; 0 by default.
         tolerance: the relative gain below which the search ends.
     """
-    from scipy.optimize import minimize  # type: ignore[import-untyped]
-    from scipy.special import expit  # type: ignore[import-untyped]
-
-    signs = np.where(np.asarray(labels) == 1, 1.0, -1.0)
-    middle = np.zeros(design.shape[1]) if center is None else center
-
-    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        coefficients, bias = parameters[:-1], parameters[-1]
-        margins = signs * (design @ coefficients.astype(design.dtype) + bias)
-        pull = -weight * signs * expit(-margins)
-        away = coefficients - middle
-        value = weight @ np.logaddexp(0, -margins) + 0.5 * l2 @ away**2
-        return float(value), np.append(design.T @ pull.astype(design.dtype) + l2 * away, pull.sum())
-
+    middle = np.zeros(design.shape[1]) if center is None else np.asarray(center, np.float64)
     floors = np.full(design.shape[1], -np.inf) if lowest is None else lowest
-    bounds = [(floor, np.inf) for floor in floors] + [(-np.inf, np.inf)]
+    problem = Logistic(design, np.where(np.asarray(labels) == 1, 1.0, -1.0), weight, l2, middle)
+    start = np.append(np.maximum(middle, floors), 0.0)
+    floors = np.append(floors, -np.inf)
+    found = None
+    if design.shape[1] <= NEWTON_COLUMNS:
+        found = projected_newton(problem, start, floors, tolerance)
+    if found is None:
+        found = quasi_newton(problem, start, floors, tolerance)
+    return found[:-1], float(found[-1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Logistic:
+    """The penalized mean logistic loss of coefficients and a bias, which is the last parameter."""
+
+    design: np.ndarray  # (rows, columns)
+    signs: np.ndarray  # (rows,) 1 for fake, -1 for real
+    weight: np.ndarray  # (rows,)
+    l2: np.ndarray  # (columns,)
+    center: np.ndarray  # (columns,)
+
+    def loss(self, parameters: np.ndarray) -> float:
+        away = parameters[:-1] - self.center
+        return float(self.weight @ np.logaddexp(0, -self.margins(parameters)) + 0.5 * self.l2 @ away**2)
+
+    def loss_and_gradient(self, parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        from scipy.special import expit  # type: ignore[import-untyped]
+
+        margins, away = self.margins(parameters), parameters[:-1] - self.center
+        pull = -self.weight * self.signs * expit(-margins)
+        value = self.weight @ np.logaddexp(0, -margins) + 0.5 * self.l2 @ away**2
+        slopes = self.design.T @ pull.astype(self.design.dtype) + self.l2 * away
+        return float(value), np.append(slopes, pull.sum())
+
+    def curvature(self, parameters: np.ndarray) -> np.ndarray:
+        """The second derivatives, (columns + 1, columns + 1)."""
+        from scipy.special import expit
+
+        chance = expit(self.margins(parameters))
+        bend = self.weight * chance * (1 - chance)
+        leaning = bend @ self.design
+        inner = self.design.T @ (bend[:, None] * self.design) + np.diag(self.l2)
+        return np.block([[inner, leaning[:, None]], [leaning[None], np.array([[bend.sum()]])]])
+
+    def margins(self, parameters: np.ndarray) -> np.ndarray:
+        given = parameters[:-1].astype(self.design.dtype)
+        margins: np.ndarray = self.signs * (self.design @ given + parameters[-1])
+        return margins
+
+
+def projected_newton(problem: Logistic, start: np.ndarray, floors: np.ndarray, tolerance: float) -> np.ndarray | None:
+    """Newton's steps within the floors (Bertsekas 1982), few where columns are few; None where a step leads nowhere."""
+    parameters = start
+    for _ in range(100):
+        value, slopes = problem.loss_and_gradient(parameters)
+        free = (parameters > floors) | (slopes < 0)
+        if np.abs(slopes[free]).max(initial=0) < 1e-7:
+            return parameters
+        bend = problem.curvature(parameters)[np.ix_(free, free)]
+        step = np.zeros_like(parameters)
+        step[free] = np.linalg.solve(bend + 1e-9 * np.eye(len(bend)), -slopes[free])
+        for share in 0.5 ** np.arange(12):
+            moved = np.maximum(parameters + share * step, floors)
+            gain = value - problem.loss(moved)
+            if gain >= -1e-4 * slopes @ (moved - parameters) > 0:
+                break
+        else:
+            return None
+        parameters = moved
+        if gain < tolerance * max(abs(value), 1.0):
+            return parameters
+    return None
+
+
+def quasi_newton(problem: Logistic, start: np.ndarray, floors: np.ndarray, tolerance: float) -> np.ndarray:
+    """L-BFGS-B, for any number of columns."""
+    from scipy.optimize import minimize  # type: ignore[import-untyped]
+
     options = {"maxiter": 2000, "maxfun": 5000, "gtol": 1e-7, "ftol": tolerance}
-    found = minimize(loss, np.append(middle, 0), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    return found.x[:-1], float(found.x[-1])
+    bounds = [(floor, np.inf) for floor in floors]
+    found = minimize(problem.loss_and_gradient, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    parameters: np.ndarray = found.x
+    return parameters

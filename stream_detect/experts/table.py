@@ -1,4 +1,4 @@
-"""The experts, by name: how each gets its numbers from a face, and the linear head that makes a logit of them.
+"""The experts, by name: how each gets its numbers from a face, and the linear heads that make logits of them.
 
 Another package adds an expert by an entry point of the group "stream_detect.experts": its name, and a function
 `(weights, device, threads) -> Expert`. Its probability is reported beside the others; the fusion, which was fitted
@@ -15,12 +15,13 @@ import numpy as np
 from jaxtyping import Float32
 
 from stream_detect.errors import UsageError, WeightsError
+from stream_detect.experts.heads import noisy_or
 from stream_detect.types import FaceCrops
 from stream_detect.weights import Weights
 
 GROUP = "stream_detect.experts"
 
-FORMER_DIMS = {"spectrum": 112, "residual": 100, "color": 51}  # of the first weights: the first of today's features
+FORMER_DIMS = {"spectrum": 112, "residual": 100, "color": 51}  # of the first weights: the first of those of today
 
 Extract = Callable[[FaceCrops], np.ndarray]  # -> (faces, dim) float32
 
@@ -32,13 +33,18 @@ class Expert:
 
     name: str
     extract: Extract
-    head: Callable[[np.ndarray], np.ndarray]  # (faces, dim) -> (faces,) logits, positive for fake
+    head: Callable[[np.ndarray], np.ndarray]  # (faces, dim) -> logits, (faces, kinds) or (faces,), positive for fake
+
+    def kind_logits(self, crops: FaceCrops) -> Float32[np.ndarray, "faces kinds"]:
+        """A logit a face and kind of forgery, positive for fake; NaN where this expert can't say."""
+        if not len(crops):
+            return np.zeros((0, len(getattr(self.head, "kinds", "1"))), np.float32)
+        logits = self.head(self.extract(crops)).astype(np.float32, copy=False)
+        return logits[:, None] if logits.ndim == 1 else logits
 
     def logits(self, crops: FaceCrops) -> Float32[np.ndarray, " faces"]:
-        """A logit a face, positive for fake; NaN where this expert can't say."""
-        if not len(crops):
-            return np.zeros(0, np.float32)
-        return self.head(self.extract(crops)).astype(np.float32, copy=False)
+        """A logit a face that it is forged in any way, positive for fake; NaN where this expert can't say."""
+        return noisy_or(self.kind_logits(crops)).astype(np.float32)
 
 
 def spectrum(weights: Weights, device: str, threads: int) -> tuple[Extract, int]:
@@ -156,8 +162,18 @@ def plugged_in(point: EntryPoint, weights: Weights, device: str, threads: int) -
     return expert
 
 
-def gather_logits(logits: Mapping[str, np.ndarray], experts: Sequence[str]) -> Float32[np.ndarray, "faces experts"]:
-    """The columns that a fusion expects, NaN for the experts that are not there; others are left out."""
+def gather_logits(
+    logits: Mapping[str, np.ndarray], experts: Sequence[str], kinds: int | None = None
+) -> Float32[np.ndarray, "faces experts kinds"]:
+    """The logits that a fusion expects, NaN for the experts that are not there; others are left out.
+
+    Args:
+        logits: (faces, kinds) of each expert, by name; or (faces,) where there is one kind.
+        experts: that the fusion knows, in order.
+        kinds: how many it knows; by default as many as its experts gave.
+    """
     faces = len(next(iter(logits.values()))) if logits else 0
-    silent = np.full(faces, np.nan, np.float32)
-    return np.stack([logits.get(name, silent) for name in experts], axis=1).astype(np.float32)
+    known = {name: logits[name].reshape(faces, -1) for name in experts if name in logits}
+    width = kinds or max((given.shape[1] for given in known.values()), default=1)
+    silent = np.full((faces, width), np.nan, np.float32)
+    return np.stack([known.get(name, silent) for name in experts], axis=1).astype(np.float32)

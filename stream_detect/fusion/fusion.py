@@ -1,7 +1,9 @@
-"""One calibrated log likelihood ratio a face, from what the experts say and how good the picture is.
+"""One calibrated log likelihood ratio a face, from what the experts say of each kind and how good the picture is.
 
-A linear head for every subset of the experts, so that a face which an expert can't judge, or a run with fewer experts,
-gets weights that were fitted and calibrated for exactly those that spoke.
+First a linear head for every kind of forgery, then the kinds are joined (one of them is enough), then the result is
+calibrated for the quality of the picture. There is a row of weights for every subset of the experts, so that a face
+which an expert can't judge, or a run with fewer experts, gets weights that were fitted and calibrated for exactly
+those that spoke.
 """
 
 from collections.abc import Sequence
@@ -10,40 +12,67 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Float32
 
-from stream_detect.experts.heads import balanced_weights, fit_logistic
-from stream_detect.fusion.calibration import fit_platt
+from stream_detect.experts.heads import (
+    FORGED,
+    REAL,
+    balanced_weights,
+    check_kinds,
+    even_prior,
+    fit_logistic,
+    noisy_or,
+    select,
+    weighted_quantiles,
+)
+from stream_detect.fusion.calibration import Platt, fit_platt
 
 LOGIT_LIMIT = 10.0  # an expert's logit counts no further than this
 QUALITY_LIMIT = 4.0  # nor a quality measure, in standard deviations
+JOINTS = ("noisy_or", "linear")
+LOOSE = np.full(1, 1e6, np.float32)  # no limit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FusionWeights:
     """One row of weights for each subset of the experts: row `r` is for those whose bit is set in `r + 1`.
 
-    llr = sum_e max(weights_e + modulation_e . q, 0) * logit_e + quality_weights . q + bias, within +-limit,
-    where q are the standardized quality measures. All arrays are float32.
+    llr_k = sum_e max(weights_ek + modulation_ek . q, 0) * logit_ek + quality_weights_k . q + bias_k for each kind k,
+    where q are the standardized quality measures; joint = noisy_or(llr + prior), or the sum over the kinds;
+    llr = scale(s) * joint + offset(s), within +-limit, where s = band_axis . q says how good the picture is, and scale
+    and offset are linear between the bands' knots. All arrays are float32.
     """
 
     experts: tuple[str, ...]  # columns of the logits, bit 0 first
     quality: tuple[str, ...]  # columns of the quality measures
+    kinds: tuple[str, ...]  # of forgery, the last axis of the logits
+    joint: str  # "noisy_or": any kind is enough; "linear": the kinds' evidence adds up
     quality_mean: np.ndarray  # (quality,)
     quality_scale: np.ndarray  # (quality,), positive
-    weights: np.ndarray  # (subsets, experts), 0 for those outside the subset
-    modulation: np.ndarray  # (subsets, experts, quality): what quality adds to an expert's weight
-    quality_weights: np.ndarray  # (subsets, quality)
-    bias: np.ndarray  # (subsets,)
+    weights: np.ndarray  # (subsets, experts, kinds), 0 for those outside the subset
+    modulation: np.ndarray  # (subsets, experts, kinds, quality): what quality adds to an expert's weight
+    quality_weights: np.ndarray  # (subsets, kinds, quality)
+    bias: np.ndarray  # (subsets, kinds)
+    prior: np.ndarray  # (kinds,) log odds of each kind beforehand
+    band_axis: np.ndarray  # (quality,)
+    band_knots: np.ndarray  # (bands,) rising
+    band_scale: np.ndarray  # (subsets, bands), 0 or more
+    band_offset: np.ndarray  # (subsets, bands)
     limit: np.ndarray  # (1,): no llr goes beyond what the number of people that it was fitted on can support
 
     def __post_init__(self) -> None:
         subsets, experts, quality = 2 ** len(self.experts) - 1, len(self.experts), len(self.quality)
+        kinds, bands = len(self.kinds), self.band_knots.size
         expected = {
             "quality_mean": (quality,),
             "quality_scale": (quality,),
-            "weights": (subsets, experts),
-            "modulation": (subsets, experts, quality),
-            "quality_weights": (subsets, quality),
-            "bias": (subsets,),
+            "weights": (subsets, experts, kinds),
+            "modulation": (subsets, experts, kinds, quality),
+            "quality_weights": (subsets, kinds, quality),
+            "bias": (subsets, kinds),
+            "prior": (kinds,),
+            "band_axis": (quality,),
+            "band_knots": (bands,),
+            "band_scale": (subsets, bands),
+            "band_offset": (subsets, bands),
             "limit": (1,),
         }
         for name, shape in expected.items():
@@ -52,146 +81,417 @@ class FusionWeights:
                 raise ValueError(f"fusion {name} must be {shape}, got {found}")
         if not (self.quality_scale > 0).all() or not self.limit[0] > 0:
             raise ValueError("fusion quality_scale and limit must be positive")
+        if not kinds or not bands or not (np.diff(self.band_knots) > 0).all() or not (self.band_scale >= 0).all():
+            raise ValueError("fusion needs kinds, rising band_knots, and band_scale of 0 or more")
+        if self.joint not in JOINTS:
+            raise ValueError(f"fusion joint must be one of {', '.join(JOINTS)}, got {self.joint!r}")
 
 
 def fuse(
-    logits: Float[np.ndarray, "faces experts"], quality: Float[np.ndarray, "faces quality"], fusion: FusionWeights
+    logits: Float[np.ndarray, "faces experts *kinds"],
+    quality: Float[np.ndarray, "faces quality"],
+    fusion: FusionWeights,
 ) -> Float32[np.ndarray, " faces"]:
     """The calibrated log likelihood ratio of each face; its sigmoid is the probability of fake at a prior of 0.5.
 
     Args:
-        logits: of the experts in the order of `fusion.experts`; one that is not finite is missing.
+        logits: of the experts in the order of `fusion.experts`, the kinds in that of `fusion.kinds` (the last axis may
+            be left out where there is but one); an expert with a logit that is not finite is missing.
         quality: measures in the order of `fusion.quality`; one that is not finite counts as an average one.
 
     Returns:
         NaN for a face of which no expert says anything.
     """
-    check_columns("logits", logits, fusion.experts)
+    return fuse_kinds(logits, quality, fusion)[0]
+
+
+def fuse_kinds(
+    logits: Float[np.ndarray, "faces experts *kinds"],
+    quality: Float[np.ndarray, "faces quality"],
+    fusion: FusionWeights,
+) -> tuple[Float32[np.ndarray, " faces"], Float32[np.ndarray, "faces kinds"]]:
+    """What `fuse` gives, and the log likelihood ratio of each kind against a real face: why it is suspected."""
     check_columns("quality", quality, fusion.quality)
-    spoke = np.isfinite(logits)
-    row = spoke @ (1 << np.arange(len(fusion.experts))) - 1  # -1 where nobody spoke
+    said = with_kinds(logits, fusion.experts, fusion.kinds)
+    row = row_of(said)
     q = standardize_quality(quality, fusion.quality_mean, fusion.quality_scale)
-    trust = np.maximum(fusion.weights[row] + np.einsum("feq,fq->fe", fusion.modulation[row], q), 0)
-    llr = (trust * clip_logits(logits)).sum(axis=1) + (fusion.quality_weights[row] * q).sum(axis=1) + fusion.bias[row]
-    return np.where(row >= 0, np.clip(llr, -fusion.limit, fusion.limit), np.nan).astype(np.float32)
+    kinds = kind_evidence(said, q, row, fusion)
+    llr = calibrated(joined(kinds, fusion), q @ fusion.band_axis, row, fusion)
+    silent = row < 0
+    llr, kinds = np.where(silent, np.nan, llr), np.where(silent[:, None], np.nan, kinds)
+    return llr.astype(np.float32), kinds.astype(np.float32)
+
+
+def kind_shares(kinds: Float[np.ndarray, "faces kinds"], fusion: FusionWeights) -> Float[np.ndarray, "faces kinds"]:
+    """How likely each kind is if a face is forged in one way: shares that sum to 1."""
+    odds = np.exp(kinds + fusion.prior - (kinds + fusion.prior).max(axis=1, keepdims=True))
+    shares: np.ndarray = odds / odds.sum(axis=1, keepdims=True)
+    return shares
+
+
+def disagreement(logits: Float[np.ndarray, "faces experts *kinds"]) -> Float[np.ndarray, " faces"]:
+    """How far the experts contradict one another, in [0, 1]: 0 if all point the same way, 1 if half of the evidence
+    does and half doesn't. NaN for a face of which no expert says anything.
+    """
+    each = noisy_or(np.clip(logits if logits.ndim == 3 else logits[..., None], -LOGIT_LIMIT, LOGIT_LIMIT))
+    total = np.nansum(np.abs(each), axis=1)
+    with np.errstate(invalid="ignore"):
+        agreed: np.ndarray = np.abs(np.nansum(each, axis=1)) / total
+    return np.where(np.isfinite(each).any(axis=1), 1 - np.where(total > 0, agreed, 1), np.nan)
+
+
+def with_kinds(
+    logits: Float[np.ndarray, "faces experts *kinds"], experts: Sequence[str], kinds: Sequence[str]
+) -> Float[np.ndarray, "faces experts {len(kinds)}"]:
+    """Logits with an axis of kinds; those of an expert that is missing for one kind are NaN for all.
+
+    Raises:
+        ValueError: if they are of another shape.
+    """
+    given = logits[..., None] if logits.ndim == 2 else logits
+    if given.shape[1:] != (len(experts), len(kinds)):
+        raise ValueError(
+            f"logits must be (faces, {len(experts)}, {len(kinds)}) for {', '.join(experts)} and {', '.join(kinds)}; "
+            f"got {logits.shape}"
+        )
+    return np.where(np.isfinite(given).all(axis=2, keepdims=True), given, np.nan)
+
+
+def row_of(said: Float[np.ndarray, "faces experts kinds"]) -> np.ndarray:
+    """The row for the experts that spoke of each face; -1 where nobody did."""
+    spoke = ~np.isnan(said[..., 0])
+    row: np.ndarray = spoke @ (1 << np.arange(said.shape[1])) - 1
+    return row
+
+
+def kind_evidence(
+    said: Float[np.ndarray, "faces experts kinds"],
+    q: Float[np.ndarray, "faces quality"],
+    row: np.ndarray,
+    fusion: FusionWeights,
+) -> Float[np.ndarray, "faces kinds"]:
+    """The log likelihood ratio of each kind of forgery against a real face."""
+    modulation = (fusion.modulation[row] @ q[:, None, :, None])[..., 0]  # (faces, experts, kinds)
+    trust = np.maximum(fusion.weights[row] + modulation, 0)
+    of_quality = (fusion.quality_weights[row] @ q[:, :, None])[..., 0]
+    evidence: np.ndarray = (trust * clip_logits(said)).sum(axis=1) + of_quality + fusion.bias[row]
+    return evidence
+
+
+def joined(kinds: Float[np.ndarray, "faces kinds"], fusion: FusionWeights) -> Float[np.ndarray, " faces"]:
+    """One number a face from the evidence for each kind, not calibrated yet."""
+    if fusion.joint == "linear":
+        total: np.ndarray = kinds.sum(axis=1)
+        return total
+    return noisy_or(kinds, fusion.prior)
+
+
+def calibrated(
+    joint: Float[np.ndarray, " faces"], s: Float[np.ndarray, " faces"], row: np.ndarray, fusion: FusionWeights
+) -> Float[np.ndarray, " faces"]:
+    """The log likelihood ratio that a joint number means in pictures as good as these."""
+    share = band_shares(s, fusion.band_knots)
+    scale, offset = ((share * table[row]).sum(axis=1) for table in (fusion.band_scale, fusion.band_offset))
+    llr: np.ndarray = np.clip(scale * joint + offset, -fusion.limit, fusion.limit)
+    return llr
+
+
+def band_shares(s: Float[np.ndarray, " faces"], knots: Float[np.ndarray, " bands"]) -> Float[np.ndarray, "faces bands"]:
+    """How much each face belongs to each band of quality: linear between neighbouring knots, summing to 1."""
+    if len(knots) == 1:
+        return np.ones((len(s), 1))
+    above = np.clip((s[:, None] - knots[:-1]) / np.diff(knots), 0, 1)  # (faces, bands - 1)
+    edges = np.ones((len(s), 1)), np.zeros((len(s), 1))
+    return -np.diff(np.concatenate([edges[0], above, edges[1]], axis=1), axis=1)
 
 
 def fit_fusion(
-    logits: Float[np.ndarray, "faces experts"],
+    logits: Float[np.ndarray, "faces experts *kinds"],
     quality: Float[np.ndarray, "faces quality"],
-    labels: np.ndarray,
+    kind_of: np.ndarray,
     sample_weight: np.ndarray | None = None,
     groups: Sequence[object] | np.ndarray | None = None,
     *,
     experts: Sequence[str],
     quality_names: Sequence[str],
+    kinds: Sequence[str] = (FORGED,),
+    joint: str = "noisy_or",
     l2: float = 1e-3,
     l2_quality: float = 1e-1,
-    modulate: bool = False,
+    modulate: bool | Sequence[str] = False,
+    rows: Sequence[int] | None = None,
 ) -> FusionWeights:
     """Fit every subset's row by logistic regression at a prior of 0.5; no expert's weight is below 0.
+
+    Each kind's forgeries are set against the real faces; then one scale and offset make the joint number a log
+    likelihood ratio of all forgeries. A kind of which there is no forgery is never suspected.
 
     Args:
         logits: of faces that the experts' heads have not been fitted on (or out of fold); NaN where one is missing.
         quality: measures of the same faces.
-        labels: 1 for fake, 0 for real.
+        kind_of: "real" or one of `kinds`, a row; or 0 for real and 1 for fake, where there is only one kind.
         sample_weight: how much each face counts within its class.
         groups: whose face each is: every group of a class counts the same, and their number limits the llr.
         experts: names of the columns of `logits`.
         quality_names: names of the columns of `quality`.
+        kinds: names of the last axis of `logits`.
+        joint: "noisy_or" or "linear": whether any kind is enough, or the evidence for all of them adds up. The linear
+            one is fitted on real against forged, whatever the kind.
         l2: penalty on the experts' weights.
         l2_quality: penalty on the weights of quality, and on what quality changes in the experts' weights. A large one
             keeps a score from depending on how the fakes at hand happened to be encoded.
-        modulate: whether quality may change the weights of the experts, or only the offset.
+        modulate: whether quality may change the weights of the experts, or the measures that may.
+        rows: the rows to fit; by default all. The others are left at 0.
 
     Raises:
         ValueError: if a class is missing, or for some subset of the experts.
     """
-    check_columns("logits", logits, experts)
     check_columns("quality", quality, quality_names)
-    labels = np.asarray(labels)
-    named = None if groups is None else np.asarray(groups)
+    said, made = with_kinds(logits, experts, kinds), named_kinds(kind_of, kinds)
+    labels, named = (made != REAL).astype(int), None if groups is None else np.asarray(groups)
     mean, scale = quality_statistics(quality, balanced_weights(labels, sample_weight, named))
     q = standardize_quality(quality.astype(np.float64), mean, scale)
-    subsets = 2 ** len(experts) - 1
-    rows = FusionWeights(
-        experts=tuple(experts),
-        quality=tuple(quality_names),
-        quality_mean=mean,
-        quality_scale=scale,
-        weights=np.zeros((subsets, len(experts)), np.float32),
-        modulation=np.zeros((subsets, len(experts), len(quality_names)), np.float32),
-        quality_weights=np.zeros((subsets, len(quality_names)), np.float32),
-        bias=np.zeros(subsets, np.float32),
-        limit=np.array([llr_limit(labels, named)], np.float32),
+    wanted = list(quality_names) if modulate is True else list(modulate or ())
+    fusion = empty_fusion(tuple(experts), tuple(quality_names), tuple(kinds), joint)
+    fusion = replace(
+        fusion, quality_mean=mean, quality_scale=scale, limit=np.array([llr_limit(labels, named)], np.float32)
     )
-    for row in range(subsets):
+    penalties = (l2, l2_quality, [list(quality_names).index(name) for name in wanted])
+    for row in range(len(fusion.bias)) if rows is None else rows:
         members = subset(row, len(experts))
-        usable = np.isfinite(logits[:, members]).all(axis=1)
-        kept = [None if given is None else np.asarray(given)[usable] for given in (sample_weight, named)]
+        usable = np.isfinite(said[:, members, 0]).all(axis=1)
         try:
-            weight = balanced_weights(labels[usable], *kept)
+            given = (made[usable], select(sample_weight, usable), select(named, usable))
+            fit_row(fusion, row, clip_logits(said[usable]), q[usable], given, penalties)
         except ValueError as exc:
             raise ValueError(f"fusion of {', '.join(experts[e] for e in members)}: {exc}") from exc
-        _fit_row(rows, row, clip_logits(logits[usable]), q[usable], labels[usable], weight, (l2, l2_quality, modulate))
-    return rows
+    return fusion
 
 
-def _fit_row(
-    rows: FusionWeights,
+Given = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]  # kinds, weights and groups of some faces
+Penalties = tuple[float, float, list[int]]  # on experts, on quality, and which measures change experts' weights
+
+
+def fit_row(
+    fusion: FusionWeights, row: int, said: np.ndarray, q: np.ndarray, given: Given, penalties: Penalties
+) -> None:
+    """Fit one subset's row in place: the kinds, then what their joint number means."""
+    made, sample_weight, groups = given
+    labels = (made != REAL).astype(int)
+    weight = balanced_weights(labels, sample_weight, groups)
+    if fusion.joint == "linear":
+        fit_evidence(fusion, row, list(range(len(fusion.kinds))), said, q, labels, weight, penalties)
+        return
+    for k, kind in enumerate(fusion.kinds):
+        some = np.flatnonzero((made == REAL) | (made == kind))
+        if not (made == kind).any():
+            fusion.bias[row, k] = -LOGIT_LIMIT
+            continue
+        own = balanced_weights(labels[some], select(sample_weight, some), select(groups, some))
+        fit_evidence(fusion, row, [k], said[some], q[some], labels[some], own, penalties)
+    if len(fusion.kinds) > 1:
+        joint = joined(kind_evidence(said, q, np.full(len(q), row), fusion), fusion)
+        platt = fit_platt(joint, labels, weight)
+        fusion.band_scale[row], fusion.band_offset[row] = platt
+
+
+def fit_evidence(
+    fusion: FusionWeights,
     row: int,
-    logits: np.ndarray,
+    kinds: list[int],
+    said: np.ndarray,
     q: np.ndarray,
     labels: np.ndarray,
     weight: np.ndarray,
-    settings: tuple[float, float, bool],
+    penalties: Penalties,
 ) -> None:
-    """Fit one subset's row in place: its logits, then quality, then (where wanted) the products of both."""
-    l2, l2_quality, modulate = settings
-    members, measures = subset(row, len(rows.experts)), q.shape[1]
-    own = logits[:, members].astype(np.float64)
-    products = own[:, :, None] * q[:, None, :] if modulate else np.zeros((len(q), 0, measures))
+    """Fit the weights of some kinds together in place: the logits, quality, and (where wanted) products of both."""
+    l2, l2_quality, modulating = penalties
+    members = subset(row, len(fusion.experts))
+    own = said[:, members][:, :, kinds].reshape(len(q), -1).astype(np.float64)
+    products = own[:, :, None] * q[:, None, modulating]
     design = np.concatenate([own, q, products.reshape(len(q), -1)], axis=1)
     penalty = np.full(design.shape[1], l2_quality)
-    penalty[: len(members)] = l2
+    penalty[: own.shape[1]] = l2
     lowest = np.full(design.shape[1], -np.inf)
-    lowest[: len(members)] = 0
-    found, bias = fit_logistic(design, labels, weight, penalty, lowest)
-    own_weights, quality_weights, modulation = np.split(found, [len(members), len(members) + measures])
-    rows.weights[row, members] = own_weights
-    rows.quality_weights[row] = quality_weights
-    rows.bias[row] = bias
-    if modulate:
-        rows.modulation[row, members] = modulation.reshape(len(members), measures)
+    lowest[: own.shape[1]] = 0
+    found, bias = fit_logistic(design, labels, weight, penalty, lowest, tolerance=1e-9)
+    own_weights, quality_weights, modulation = np.split(found, [own.shape[1], own.shape[1] + q.shape[1]])
+    grid = np.ix_([row], members, kinds)
+    fusion.weights[grid] = own_weights.reshape(1, len(members), len(kinds))
+    fusion.modulation[np.ix_([row], members, kinds, modulating)] = modulation.reshape(
+        1, len(members), len(kinds), len(modulating)
+    )
+    fusion.quality_weights[row, kinds] = quality_weights / len(kinds)
+    fusion.bias[row, kinds] = bias / len(kinds)
 
 
 def calibrate_fusion(
     fusion: FusionWeights,
-    logits: Float[np.ndarray, "faces experts"],
+    logits: Float[np.ndarray, "faces experts *kinds"],
     quality: Float[np.ndarray, "faces quality"],
     labels: np.ndarray,
     sample_weight: np.ndarray | None = None,
+    groups: Sequence[object] | np.ndarray | None = None,
+    *,
+    bands: int = 1,
 ) -> FusionWeights:
-    """The same fusion with each row's llr rescaled (Platt) on faces that the fit has not seen.
+    """The same fusion with each row's llr rescaled (Platt) on faces that the fit has not seen; see `fit_bands`.
 
     Raises:
         ValueError: if one class is missing.
     """
-    loose = replace(fusion, limit=np.full(1, 1e6, np.float32))
-    scales, offsets = np.ones(len(fusion.bias), np.float32), np.zeros(len(fusion.bias), np.float32)
+    said = with_kinds(logits, fusion.experts, fusion.kinds)
+    return fit_bands(fusion, joint_scores(fusion, said, quality), quality, labels, sample_weight, groups, bands=bands)
+
+
+def joint_scores(
+    fusion: FusionWeights,
+    said: Float[np.ndarray, "faces experts kinds"],
+    quality: Float[np.ndarray, "faces quality"],
+    rows: Sequence[int] | None = None,
+) -> Float[np.ndarray, "faces rows"]:
+    """The joint number of each face by each row, not calibrated; NaN where an expert of the row is missing."""
+    q = standardize_quality(quality, fusion.quality_mean, fusion.quality_scale)
+    chosen = range(len(fusion.bias)) if rows is None else rows
+    scores = np.full((len(said), len(chosen)), np.nan)
+    for column, row in enumerate(chosen):
+        there = np.isfinite(said[:, subset(row, len(fusion.experts)), 0]).all(axis=1)
+        evidence = kind_evidence(said[there], q[there], np.full(int(there.sum()), row), fusion)
+        scores[there, column] = joined(evidence, fusion)
+    return scores
+
+
+def fit_bands(
+    fusion: FusionWeights,
+    joint: Float[np.ndarray, "faces subsets"],
+    quality: Float[np.ndarray, "faces quality"],
+    labels: np.ndarray,
+    sample_weight: np.ndarray | None = None,
+    groups: Sequence[object] | np.ndarray | None = None,
+    *,
+    bands: int = 3,
+    pull: float = 10.0,
+) -> FusionWeights:
+    """The same fusion with the meaning of each row's joint number fitted anew, one for each band of quality.
+
+    The bands lie along the direction of quality in which the joint number of all experts separates worse and worse.
+
+    Args:
+        fusion: whose scale and offset are replaced.
+        joint: numbers as `joint_scores` gives them, of faces that their fit has not seen; NaN where there is none.
+        quality: measures of the same faces.
+        labels: 1 for fake, 0 for real.
+        sample_weight: how much each face counts within its class.
+        groups: whose face each is; every group of a class then counts the same.
+        bands: how many knots of quality there are; with 1 quality has no say.
+        pull: of each band to what holds for all of them, in people (or faces, where nobody says whose they are).
+
+    Raises:
+        ValueError: if one class is missing.
+    """
+    labels, given = np.asarray(labels).astype(int), (sample_weight, None if groups is None else np.asarray(groups))
+    q = standardize_quality(quality.astype(np.float64), fusion.quality_mean, fusion.quality_scale)
+    axis = np.zeros(len(fusion.quality)) if bands == 1 else quality_axis(joint[:, -1], q, labels, given)
+    knots = band_knots(q @ axis, bands)
+    share = band_shares(q @ axis, knots)
+    scale, offset = (np.zeros((len(fusion.bias), len(knots)), np.float32) for _ in range(2))
     for row in range(len(fusion.bias)):
-        members = subset(row, len(fusion.experts))
-        alone = np.full_like(logits, np.nan)
-        alone[:, members] = logits[:, members]
-        alone[~np.isfinite(alone[:, members]).all(axis=1)] = np.nan
-        scales[row], offsets[row] = fit_platt(fuse(alone, quality, loose), labels, sample_weight)
+        known = np.isfinite(joint[:, row])
+        weight = balanced_weights(labels[known], *(select(some, known) for some in given))
+        l2 = pull / max(count_people(labels[known], select(given[1], known)), 1)
+        scale[row], offset[row] = fit_banded_platt(joint[known, row], share[known], labels[known], weight, l2)
     return replace(
         fusion,
-        weights=fusion.weights * scales[:, None],
-        modulation=fusion.modulation * scales[:, None, None],
-        quality_weights=fusion.quality_weights * scales[:, None],
-        bias=fusion.bias * scales + offsets,
+        band_axis=axis.astype(np.float32),
+        band_knots=knots.astype(np.float32),
+        band_scale=scale,
+        band_offset=offset,
     )
+
+
+def fit_banded_platt(
+    joint: np.ndarray, share: np.ndarray, labels: np.ndarray, weight: np.ndarray, l2: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scale (0 or more) and offset of each band; those of all bands together are what they are without evidence."""
+    whole: Platt = fit_platt(joint, labels, weight)
+    bands = share.shape[1]
+    if bands == 1:
+        return np.array([whole.scale]), np.array([whole.offset])
+    llr = np.clip(whole(joint), -2 * LOGIT_LIMIT, 2 * LOGIT_LIMIT)
+    design = np.concatenate([share * llr[:, None], share], axis=1)
+    middle = np.repeat([1.0, 0.0], bands)
+    lowest = np.repeat([0.0, -np.inf], bands)
+    found, bias = fit_logistic(design, labels, weight, np.full(2 * bands, l2), lowest, middle, 1e-10)
+    scale = found[:bands]
+    return scale * whole.scale, scale * whole.offset + found[bands:] + bias
+
+
+def quality_axis(
+    joint: np.ndarray, q: np.ndarray, labels: np.ndarray, given: tuple[np.ndarray | None, np.ndarray | None]
+) -> Float[np.ndarray, " quality"]:
+    """The direction of quality along which faces are told apart better and better: a ridge regression of how far each
+    joint number lies on its right side; of length such that faces spread by 1 along it, 0 if quality says nothing.
+    """
+    known = np.isfinite(joint)
+    weight = balanced_weights(labels[known], *(select(some, known) for some in given))
+    llr = fit_platt(joint[known], labels[known], weight)(joint[known])
+    right = np.clip(np.where(labels[known] == 1, llr, -llr), -3, 3)
+    centered = q[known] - weight @ q[known]
+    gram = centered.T @ (weight[:, None] * centered) + 0.1 * np.eye(q.shape[1])
+    axis = np.linalg.solve(gram, centered.T @ (weight * (right - weight @ right)))
+    spread = np.sqrt(weight @ (centered @ axis) ** 2)
+    return axis / spread if spread > 1e-6 else np.zeros_like(axis)
+
+
+def band_knots(s: np.ndarray, bands: int) -> Float[np.ndarray, " bands"]:
+    """The middles of equally large parts of the faces, at least a tenth apart."""
+    wanted = (np.arange(bands) + 0.5) / bands
+    least = 0.1 * np.arange(bands)
+    rising: np.ndarray = np.maximum.accumulate(weighted_quantiles(s, np.ones(len(s)), wanted) - least) + least
+    return rising
+
+
+def empty_fusion(
+    experts: tuple[str, ...], quality: tuple[str, ...], kinds: tuple[str, ...] = (FORGED,), joint: str = "noisy_or"
+) -> FusionWeights:
+    """A fusion of zeros, whose joint number is its llr."""
+    subsets = 2 ** len(experts) - 1
+    shapes = {
+        "quality_mean": (len(quality),),
+        "weights": (subsets, len(experts), len(kinds)),
+        "modulation": (subsets, len(experts), len(kinds), len(quality)),
+        "quality_weights": (subsets, len(kinds), len(quality)),
+        "bias": (subsets, len(kinds)),
+        "band_axis": (len(quality),),
+        "band_knots": (1,),
+        "band_offset": (subsets, 1),
+    }
+    return FusionWeights(
+        experts=experts,
+        quality=quality,
+        kinds=kinds,
+        joint=joint,
+        quality_scale=np.ones(len(quality), np.float32),
+        prior=even_prior(len(kinds)).astype(np.float32),
+        band_scale=np.ones((subsets, 1), np.float32),
+        limit=LOOSE,
+        **{name: np.zeros(shape, np.float32) for name, shape in shapes.items()},
+    )
+
+
+def named_kinds(kind_of: np.ndarray, kinds: Sequence[str]) -> np.ndarray:
+    """Names of kinds; 0 and 1 are real and the only kind there is.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    given = np.asarray(kind_of)
+    if given.dtype.kind in "biuf":
+        if len(kinds) != 1 or not np.isin(given, (0, 1)).all():
+            raise ValueError(f"labels must be 0 (real) or 1 (fake) of one kind, got {given[:5]} for {', '.join(kinds)}")
+        given = np.where(given == 1, kinds[0], REAL)
+    return check_kinds(given, kinds)
 
 
 def subset(row: int, experts: int) -> list[int]:
@@ -225,11 +525,13 @@ def quality_statistics(quality: np.ndarray, weight: np.ndarray) -> tuple[np.ndar
 
 def llr_limit(labels: np.ndarray, groups: np.ndarray | None) -> float:
     """The log of the number of people (or faces, where nobody says whose they are) of the rarer class, at least 1."""
-    counts = [
-        len(np.unique(groups[labels == label])) if groups is not None else int((labels == label).sum())
-        for label in (0, 1)
-    ]
-    return max(float(np.log(max(min(counts), 1))), 1.0)
+    return max(float(np.log(max(count_people(labels, groups), 1))), 1.0)
+
+
+def count_people(labels: np.ndarray, groups: np.ndarray | None) -> int:
+    """How many people there are of the rarer class; faces, where nobody says whose they are."""
+    sides = [np.flatnonzero(labels == label) for label in (0, 1)]
+    return min(len(side) if groups is None else len(np.unique(groups[side])) for side in sides)
 
 
 def check_columns(what: str, array: np.ndarray, names: Sequence[str]) -> None:

@@ -1,7 +1,8 @@
 """The store of trained weights: safetensors beside one heads.json that says what they are and checks them by hash.
 
-A folder of weights holds `heads.json`, `heads.safetensors` (the experts' linear heads and the fusion, float32) and one
-`<expert>.safetensors` a network (float16, its vectors float32). Nothing is ever unpickled.
+A folder of weights holds `heads.json`, `heads.safetensors` (the experts' linear heads, the fusion and curves for
+explanations, float32) and one `<expert>.safetensors` a network (float16, its vectors float32). Nothing is unpickled.
+Version 2 knows kinds of forgery; version 1, of one kind alone, is read as such.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -22,13 +23,15 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from stream_detect.errors import OutputError, WeightsError
-from stream_detect.experts.heads import LinearHead
-from stream_detect.fusion.fusion import FusionWeights
+from stream_detect.experts.heads import KindHeads, LinearHead
+from stream_detect.fusion.fusion import FusionWeights, empty_fusion
+from stream_detect.types import KINDS
 
 FORMAT = "stream-detect weights"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 INDEX = "heads.json"
 HEADS = "heads.safetensors"
+REFERENCE = "reference."  # how the names of curves for explanations begin in there
 FLOAT16_MAX = 65504.0
 ANOTHER_COPY = "take another copy of the folder, or train again with `stream-detect train`"
 
@@ -46,7 +49,7 @@ class NetworkWeights:
 class Weights:
     """All that training brings forth and detection needs."""
 
-    heads: Mapping[str, LinearHead]  # of each expert
+    heads: Mapping[str, KindHeads]  # of each expert
     networks: Mapping[str, NetworkWeights]  # of the experts that are networks
     fusion: FusionWeights
     quality_limits: Mapping[str, float] = field(default_factory=dict)  # below or above which nothing is judged
@@ -54,6 +57,23 @@ class Weights:
     data: str = ""  # what they were learned from, and under which licence that is
     created_by: str = ""  # name and version of the program that wrote them
     digest: str = ""  # sha256 of heads.json, which holds the hashes of the rest; empty if never written
+    reference: Mapping[str, np.ndarray] = field(default_factory=dict)  # small float32 arrays that explanations show
+    operating: Mapping[str, float | str] = field(default_factory=dict)  # how limits were chosen and what they gave
+
+    def __post_init__(self) -> None:
+        heads = {name: head.as_kinds() if isinstance(head, LinearHead) else head for name, head in self.heads.items()}
+        object.__setattr__(self, "heads", heads)
+        for name in self.fusion.experts:
+            if name in heads and heads[name].kinds != self.fusion.kinds:
+                raise ValueError(
+                    f"expected heads for {', '.join(self.fusion.kinds)} of {name}, as the fusion has, "
+                    f"got {', '.join(heads[name].kinds)}"
+                )
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of forgery that these weights tell apart; one alone for weights that know none."""
+        return self.fusion.kinds
 
 
 def load_weights(folder: Path | None = None) -> Weights:
@@ -125,28 +145,24 @@ def random_weights(seed: int = 0) -> Weights:
     }
     rng = np.random.default_rng(seed)
     heads = {name: random_head(rng, dim) for name, dim in dims.items()}
-    fusion = even_fusion(tuple(dims), tuple(QUALITY_NAMES))
+    fusion = even_fusion(tuple(dims), tuple(QUALITY_NAMES), KINDS)
     return Weights(heads, networks, fusion, data="untrained random numbers, for tests")
 
 
-def random_head(rng: np.random.Generator, dim: int) -> LinearHead:
-    weight = (rng.standard_normal(dim) / math.sqrt(dim)).astype(np.float32)
-    return LinearHead(np.zeros(dim, np.float32), np.ones(dim, np.float32), weight, np.zeros(1, np.float32))
+def random_head(rng: np.random.Generator, dim: int, kinds: tuple[str, ...] = KINDS) -> KindHeads:
+    weight = (rng.standard_normal((dim, len(kinds))) / math.sqrt(dim)).astype(np.float32)
+    zeros, ones, no_knots = np.zeros(dim, np.float32), np.ones(dim, np.float32), np.zeros((dim, 0), np.float32)
+    return KindHeads(kinds, zeros, ones, no_knots, weight, np.zeros(len(kinds), np.float32))
 
 
-def even_fusion(experts: tuple[str, ...], quality: tuple[str, ...]) -> FusionWeights:
+def even_fusion(experts: tuple[str, ...], quality: tuple[str, ...], kinds: tuple[str, ...] = KINDS) -> FusionWeights:
     """The mean of the experts that spoke, whatever the quality: a start for tests, not a calibrated fusion."""
     rows = np.arange(1, 2 ** len(experts))
     members = (rows[:, None] >> np.arange(len(experts)) & 1).astype(np.float32)
-    return FusionWeights(
-        experts=experts,
-        quality=quality,
-        quality_mean=np.zeros(len(quality), np.float32),
-        quality_scale=np.ones(len(quality), np.float32),
-        weights=members / members.sum(axis=1, keepdims=True),
-        modulation=np.zeros((len(rows), len(experts), len(quality)), np.float32),
-        quality_weights=np.zeros((len(rows), len(quality)), np.float32),
-        bias=np.zeros(len(rows), np.float32),
+    shares = members / members.sum(axis=1, keepdims=True)
+    return replace(
+        empty_fusion(experts, quality, kinds),
+        weights=np.repeat(shares[:, :, None], len(kinds), axis=2),
         limit=np.full(1, 8, np.float32),
     )
 
@@ -224,29 +240,60 @@ def assemble(index: Mapping[str, Any], tensors: Mapping[str, Mapping[str, np.nda
         for name, entry in experts.items()
         if "network" in entry
     }
-    heads = {name: LinearHead(*(given[f"{name}.{part}"] for part in head_parts())) for name in experts}
+    heads = {name: read_head(name, entry, given) for name, entry in experts.items()}
     for name, head in heads.items():
         if head.dim != experts[name]["dim"]:
             raise ValueError(f"expected a head of {experts[name]['dim']} numbers for {name}, got {head.dim}")
     return Weights(
         heads=heads,
         networks=networks,
-        fusion=FusionWeights(
-            experts=tuple(index["fusion"]["experts"]),
-            quality=tuple(index["fusion"]["quality"]),
-            **{part: given[f"fusion.{part}"] for part in fusion_parts()},
-        ),
+        fusion=read_fusion(index["fusion"], given),
         quality_limits=finite_numbers("quality_limits", index["quality_limits"]),
         thresholds=finite_numbers("thresholds", index["thresholds"]),
         data=str(index["data"]),
         created_by=str(index["created_by"]),
         digest=digest,
+        reference={
+            name.removeprefix(REFERENCE): tensor for name, tensor in given.items() if name.startswith(REFERENCE)
+        },
+        operating=plain_notes(index.get("operating", {})),
     )
+
+
+def read_head(name: str, entry: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> KindHeads:
+    """An expert's heads; those of version 1 name no kinds."""
+    if "kinds" not in entry:
+        return LinearHead(*(given[f"{name}.{part}"] for part in array_parts(LinearHead))).as_kinds()
+    return KindHeads(tuple(entry["kinds"]), **{part: given[f"{name}.{part}"] for part in array_parts(KindHeads)})
+
+
+def read_fusion(entry: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> FusionWeights:
+    """The fusion; that of version 1 has one kind and one band of quality."""
+    experts, quality = tuple(entry["experts"]), tuple(entry["quality"])
+    if "kinds" not in entry:
+        weights, modulation, quality_weights, bias = (
+            given[f"fusion.{part}"] for part in ("weights", "modulation", "quality_weights", "bias")
+        )
+        return replace(
+            empty_fusion(experts, quality),
+            quality_mean=given["fusion.quality_mean"],
+            quality_scale=given["fusion.quality_scale"],
+            weights=weights[:, :, None],
+            modulation=modulation[:, :, None],
+            quality_weights=quality_weights[:, None],
+            bias=bias[:, None],
+            limit=given["fusion.limit"],
+        )
+    arrays = {part: given[f"fusion.{part}"] for part in array_parts(FusionWeights)}
+    return FusionWeights(experts, quality, tuple(entry["kinds"]), str(entry["joint"]), **arrays)
 
 
 def make_index(weights: Weights, digests: Mapping[str, str]) -> dict[str, Any]:
     """What heads.json says."""
-    experts: dict[str, dict[str, Any]] = {name: {"dim": head.dim} for name, head in weights.heads.items()}
+    experts: dict[str, dict[str, Any]] = {
+        name: {"dim": head.dim, "kinds": list(head.kinds)} for name, head in weights.heads.items()
+    }
+    fusion = weights.fusion
     for name, network in weights.networks.items():
         experts[name]["network"] = {"kind": network.kind, "config": dict(network.config)}
     return {
@@ -255,9 +302,15 @@ def make_index(weights: Weights, digests: Mapping[str, str]) -> dict[str, Any]:
         "created_by": f"stream-detect {version('stream-detect')}",
         "files": dict(digests),
         "experts": experts,
-        "fusion": {"experts": list(weights.fusion.experts), "quality": list(weights.fusion.quality)},
+        "fusion": {
+            "experts": list(fusion.experts),
+            "quality": list(fusion.quality),
+            "kinds": list(fusion.kinds),
+            "joint": fusion.joint,
+        },
         "quality_limits": finite_numbers("quality_limits", weights.quality_limits),
         "thresholds": finite_numbers("thresholds", weights.thresholds),
+        "operating": plain_notes(weights.operating),
         "data": weights.data,
     }
 
@@ -268,8 +321,10 @@ def pack_network(network: NetworkWeights) -> bytes:
 
 
 def pack_heads(weights: Weights) -> bytes:
-    tensors = {f"{name}.{part}": getattr(head, part) for name, head in weights.heads.items() for part in head_parts()}
-    tensors |= {f"fusion.{part}": getattr(weights.fusion, part) for part in fusion_parts()}
+    heads = weights.heads.items()
+    tensors = {f"{name}.{part}": getattr(head, part) for name, head in heads for part in array_parts(KindHeads)}
+    tensors |= {f"fusion.{part}": getattr(weights.fusion, part) for part in array_parts(FusionWeights)}
+    tensors |= {f"{REFERENCE}{name}": np.asarray(array) for name, array in weights.reference.items()}
     return pack_tensors({name: tensor.astype(np.float32) for name, tensor in tensors.items()})
 
 
@@ -293,9 +348,14 @@ def finite_numbers(what: str, given: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(number) for name, number in given.items()}
 
 
-def head_parts() -> list[str]:
-    return [part.name for part in fields(LinearHead)]
+def plain_notes(given: Mapping[str, Any]) -> dict[str, float | str]:
+    """Notes as they go into heads.json: finite numbers and words."""
+    for name, note in given.items():
+        if not isinstance(note, str) and not (isinstance(note, int | float) and math.isfinite(note)):
+            raise ValueError(f"expected a number or words for operating {name}, got {note!r}")
+    return dict(given)
 
 
-def fusion_parts() -> list[str]:
-    return [part.name for part in fields(FusionWeights) if part.name not in ("experts", "quality")]
+def array_parts(kind: type[Any]) -> list[str]:
+    """The fields of a dataclass that hold arrays."""
+    return [part.name for part in fields(kind) if part.type is np.ndarray]

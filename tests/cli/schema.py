@@ -5,6 +5,7 @@ from typing import Any
 NUMBER = (int, float)
 MAYBE_NUMBER = (int, float, type(None))
 EXPERTS = {"spectrum", "residual", "color", "mesonet", "attention"}
+KINDS = {"synthesised", "blended", "partial"}
 STATES = {"connecting", "live", "stalled", "reconnecting", "ended", "failed"}
 REASONS = {"no_face", "small_face", "blurred", "over_compressed", "frozen", "corrupt", "disagreement"}
 KEYS: dict[str, dict[str, Any]] = {
@@ -72,7 +73,7 @@ def check_line(line: dict[str, Any]) -> None:
     """Assert that a line is one of ours, whole and in range."""
     assert line["schema"] == 1
     expected = KEYS[line["type"]]
-    assert set(line) - {"schema", "type", "reasons"} == set(expected) - {"reasons"}
+    assert set(line) - {"schema", "type", "reasons", "kinds"} == set(expected) - {"reasons"}
     check_kinds(line, expected)
     if line["type"] == "status":
         assert line["state"] in STATES
@@ -86,7 +87,7 @@ def check_line(line: dict[str, Any]) -> None:
 
 
 def check_face(face: dict[str, Any]) -> None:
-    assert set(face) == set(FACE)
+    assert set(face) - {"kinds"} == set(FACE)
     check_kinds(face, FACE)
     x1, y1, x2, y2 = face["box"]
     assert x1 < x2
@@ -106,5 +107,7 @@ def check_kinds(line: dict[str, Any], expected: dict[str, Any]) -> None:
 
 def check_probabilities(line: dict[str, Any]) -> None:
     said = [line.get("fake_probability"), line.get("track_probability"), *line.get("experts", {}).values()]
+    said += line.get("kinds", {}).values()
     assert all(0 <= p <= 1 for p in said if p is not None)
     assert set(line.get("experts", {})) <= EXPERTS
+    assert set(line.get("kinds", {})) <= KINDS

@@ -9,6 +9,7 @@ import pytest
 
 from stream_detect.errors import UsageError, WeightsError
 from stream_detect.experts import table
+from stream_detect.experts.heads import LinearHead, noisy_or
 from stream_detect.experts.table import EXPERTS, Expert, build_experts, fingerprint, gather_logits
 from stream_detect.types import FaceCrops
 from stream_detect.weights import Weights, random_weights
@@ -63,6 +64,9 @@ def test_all_five_give_a_logit_a_face(weights: Weights) -> None:
         assert logits.shape == (3,)
         assert logits.dtype == np.float32
         assert np.isfinite(logits).all()
+        kinds = expert.kind_logits(crops())
+        assert kinds.shape == (3, 3)
+        np.testing.assert_allclose(noisy_or(kinds), logits, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["spectrum", "residual", "color"])
@@ -73,8 +77,20 @@ def test_a_fingerprint_needs_no_weights(weights: Weights, name: str) -> None:
     np.testing.assert_array_equal(expert.extract(crops()), features)
 
 
+@pytest.mark.parametrize("name", ["spectrum", "residual", "color"])
+def test_the_first_weights_still_judge_by_the_features_they_knew(weights: Weights, name: str) -> None:
+    whole = build_experts(weights)[name].extract(crops())
+    dim = table.FORMER_DIMS[name]
+    ones, bias = np.ones(dim, np.float32), np.zeros(1, np.float32)
+    former = LinearHead(mean=0 * ones, scale=1e6 * ones, weight=1e6 * ones, bias=bias)
+    expert = build_experts(replace(weights, heads=weights.heads | {name: former}), [name])[name]
+    np.testing.assert_allclose(expert.logits(crops()), whole[:, :dim].sum(axis=1), rtol=1e-3)
+
+
 def test_no_faces_cost_nothing(weights: Weights) -> None:
-    assert [expert.logits(crops(0)).shape for expert in build_experts(weights).values()] == [(0,)] * 5
+    experts = build_experts(weights).values()
+    assert [expert.logits(crops(0)).shape for expert in experts] == [(0,)] * 5
+    assert [expert.kind_logits(crops(0)).shape for expert in experts] == [(0, 3)] * 5
 
 
 def test_a_logit_does_not_depend_on_the_other_faces(weights: Weights) -> None:
@@ -123,6 +139,7 @@ def test_another_package_adds_an_expert(weights: Weights, install: Callable[...,
     experts = build_experts(weights)
     assert list(experts) == [*EXPERTS, "brightness"]
     assert experts["brightness"].logits(crops()).shape == (3,)
+    assert experts["brightness"].kind_logits(crops()).shape == (3, 1)
     assert list(build_experts(weights, ["color", "brightness"])) == ["color", "brightness"]
     assert list(build_experts(weights, ["color"])) == ["color"]
 
@@ -162,7 +179,7 @@ def test_a_plugin_cannot_take_the_place_of_ours(weights: Weights, install: Calla
 
 
 def test_logits_are_gathered_in_the_order_of_the_fusion() -> None:
-    given = {"color": np.array([1, 2], np.float32), "brightness": np.array([9, 9], np.float32)}
-    columns = gather_logits(given, ("spectrum", "color"))
-    np.testing.assert_array_equal(columns, [[np.nan, 1], [np.nan, 2]])
-    assert gather_logits({}, ("spectrum", "color")).shape == (0, 2)
+    given = {"color": np.array([[1, 3], [2, 4]], np.float32), "brightness": np.array([[9], [9]], np.float32)}
+    columns = gather_logits(given, ("spectrum", "color"), kinds=2)
+    np.testing.assert_array_equal(columns, [[[np.nan] * 2, [1, 3]], [[np.nan] * 2, [2, 4]]])
+    assert gather_logits({}, ("spectrum", "color"), kinds=3).shape == (0, 2, 3)

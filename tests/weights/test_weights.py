@@ -13,6 +13,8 @@ from safetensors.numpy import load_file, save_file
 
 import stream_detect.weights
 from stream_detect.errors import OutputError, WeightsError
+from stream_detect.fusion.fusion import fuse
+from stream_detect.types import KINDS
 from stream_detect.weights import (
     HEADS,
     INDEX,
@@ -32,6 +34,8 @@ def weights() -> Weights:
         quality_limits={"min_face_px": 48.0},
         thresholds={"fake": 0.8, "real": 0.3},
         data="faces of nobody, licence: none",
+        reference={"spectrum_mean": np.arange(4, dtype=np.float32)},
+        operating={"false_positive_rate": 0.01, "chosen_on": "nobody"},
     )
 
 
@@ -69,7 +73,13 @@ def test_what_was_saved_comes_back(weights: Weights, folder: Path) -> None:
     assert list(loaded.heads) == list(weights.heads)
     for name, head in weights.heads.items():
         np.testing.assert_array_equal(loaded.heads[name].weight, head.weight)
+        np.testing.assert_array_equal(loaded.heads[name].knots, head.knots)
+        assert loaded.heads[name].kinds == head.kinds
+    assert loaded.operating == weights.operating
+    assert list(loaded.reference) == ["spectrum_mean"]
+    np.testing.assert_array_equal(loaded.reference["spectrum_mean"], [0, 1, 2, 3])
     assert loaded.fusion.experts == weights.fusion.experts
+    assert (loaded.fusion.kinds, loaded.fusion.joint, loaded.kinds) == (KINDS, "noisy_or", KINDS)
     np.testing.assert_array_equal(loaded.fusion.weights, weights.fusion.weights)
 
 
@@ -105,7 +115,8 @@ def test_random_weights_repeat_with_their_seed() -> None:
 
 
 def test_an_even_fusion_weighs_all_the_same() -> None:
-    assert even_fusion(("a", "b"), ()).weights.tolist() == [[1, 0], [0, 1], [0.5, 0.5]]
+    assert even_fusion(("a", "b"), ()).weights[..., 0].tolist() == [[1, 0], [0, 1], [0.5, 0.5]]
+    assert even_fusion(("a", "b"), (), ("whole", "part")).weights.shape == (3, 2, 2)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
@@ -177,15 +188,15 @@ def test_an_index_of_another_program(folder: Path, text: str, found: str) -> Non
 
 
 def test_weights_of_a_newer_version(folder: Path) -> None:
-    change_index(folder, lambda index: index.update(version=2, created_by="stream-detect 9.0"))
-    with pytest.raises(WeightsError, match=r"got 2, written by stream-detect 9.0; install a newer stream-detect"):
+    change_index(folder, lambda index: index.update(version=3, created_by="stream-detect 9.0"))
+    with pytest.raises(WeightsError, match=r"got 3, written by stream-detect 9.0; install a newer stream-detect"):
         load_weights(folder)
 
 
 @pytest.mark.parametrize("version", [0, "1", None])
 def test_a_version_that_never_was(folder: Path, version: object) -> None:
     change_index(folder, lambda index: index.update(version=version))
-    with pytest.raises(WeightsError, match="expected a version from 1 to 1"):
+    with pytest.raises(WeightsError, match="expected a version from 1 to 2"):
         load_weights(folder)
 
 
@@ -193,6 +204,57 @@ def test_a_version_that_never_was(folder: Path, version: object) -> None:
 def test_a_file_elsewhere_is_not_read(folder: Path, name: str) -> None:
     change_index(folder, lambda index: index["files"].update({name: "0" * 64}))
     with pytest.raises(WeightsError, match=r"expected files named <expert>.safetensors, got"):
+        load_weights(folder)
+
+
+def make_version_1(folder: Path) -> None:
+    """The same folder as the first release wrote it: one logit an expert, no kinds, no bands of quality."""
+    index = json.loads((folder / INDEX).read_text())
+    index.update(version=1)
+    index.pop("operating")
+    for entry in index["experts"].values():
+        entry.pop("kinds")
+    index["fusion"] = {name: index["fusion"][name] for name in ("experts", "quality")}
+    (folder / INDEX).write_text(json.dumps(index))
+
+    def first_kind_only(tensors: dict[str, np.ndarray]) -> None:
+        for name in [name for name in tensors if name.endswith(".knots") or name.startswith("reference.")]:
+            tensors.pop(name)
+        for name in ("prior", "band_axis", "band_knots", "band_scale", "band_offset"):
+            tensors.pop(f"fusion.{name}")
+        for expert in index["experts"]:
+            tensors[f"{expert}.weight"] = tensors[f"{expert}.weight"][:, 0].copy()
+            tensors[f"{expert}.bias"] = tensors[f"{expert}.bias"][:1].copy()
+        tensors["fusion.weights"] = tensors["fusion.weights"][:, :, 0].copy()
+        tensors["fusion.modulation"] = tensors["fusion.modulation"][:, :, 0].copy()
+        tensors["fusion.quality_weights"] = tensors["fusion.quality_weights"][:, 0].copy()
+        tensors["fusion.bias"] = tensors["fusion.bias"][:, 0].copy()
+
+    change_tensors(folder, HEADS, first_kind_only)
+
+
+def test_weights_of_version_1_are_read_as_of_one_kind(weights: Weights, folder: Path, tmp_path: Path) -> None:
+    make_version_1(folder)
+    loaded = load_weights(folder)
+    assert loaded.kinds == loaded.heads["color"].kinds == ("forged",)
+    given = np.ones((2, loaded.heads["color"].dim), np.float32)
+    np.testing.assert_allclose(loaded.heads["color"](given), weights.heads["color"](given)[:, :1], rtol=1e-5)
+    said = np.array([[1.0, -2, 3, 0, 5]])
+    quality = np.zeros((1, len(loaded.fusion.quality)))
+    assert fuse(said, quality, loaded.fusion).tolist() == pytest.approx([1.4])
+    save_weights(loaded, tmp_path / "again")
+    assert load_weights(tmp_path / "again").kinds == ("forged",)
+
+
+def test_heads_of_other_kinds_than_the_fusion_fail(weights: Weights) -> None:
+    with pytest.raises(ValueError, match=r"expected heads for forged of color, as the fusion has, got synthesised"):
+        replace(weights, fusion=even_fusion(("color",), (), ("forged",)))
+
+
+@pytest.mark.parametrize("note", [None, float("nan"), [1]])
+def test_a_note_that_is_neither_words_nor_a_number(folder: Path, note: object) -> None:
+    change_index(folder, lambda index: index["operating"].update(chosen_on=note))
+    with pytest.raises(WeightsError, match="expected a number or words for operating chosen_on"):
         load_weights(folder)
 
 
@@ -230,13 +292,13 @@ def test_a_tensor_that_is_missing(folder: Path) -> None:
 
 def test_a_tensor_of_the_wrong_shape(folder: Path) -> None:
     change_tensors(folder, HEADS, lambda tensors: tensors.update({"spectrum.weight": np.ones(3, np.float32)}))
-    with pytest.raises(WeightsError, match=r"don't fit together: mean, scale and weight must be"):
+    with pytest.raises(WeightsError, match=r"don't fit together: weight and bias must be"):
         load_weights(folder)
 
 
 def test_a_fusion_of_other_experts(folder: Path) -> None:
     change_index(folder, lambda index: index["fusion"]["experts"].pop())
-    with pytest.raises(WeightsError, match=r"fusion weights must be \(15, 4\), got \(31, 5\)"):
+    with pytest.raises(WeightsError, match=r"fusion weights must be \(15, 4, 3\), got \(31, 5, 3\)"):
         load_weights(folder)
 
 
@@ -260,7 +322,7 @@ def test_a_tensor_of_whole_numbers(folder: Path) -> None:
 
 
 def test_weights_that_diverged_are_not_saved(weights: Weights, tmp_path: Path) -> None:
-    head = replace(weights.heads["color"], bias=np.full(1, np.nan, np.float32))
+    head = replace(weights.heads["color"], bias=np.full(3, np.nan, np.float32))
     with pytest.raises(ValueError, match=r"expected finite numbers in color.bias, got NaN or infinity"):
         save_weights(replace(weights, heads={**weights.heads, "color": head}), tmp_path)
     assert list(tmp_path.iterdir()) == []
