@@ -10,7 +10,7 @@ UNTOUCHED = 0.1  # and up to which as untouched; places between the two are left
 
 
 def localisation_auc(
-    places: Float[np.ndarray, "faces height width"], masks: Float[np.ndarray, "faces mask_height mask_width"]
+    places: Float[np.ndarray, "faces height width"], masks: Float[np.ndarray, "_ mask_height mask_width"]
 ) -> Float[np.ndarray, " faces"]:
     """How often, on each face, a forged place gets a higher value than an untouched one, ties counting half.
 

@@ -28,6 +28,7 @@ WHOLE_PX = 640  # longer side of the picture that is shown where there is no fac
 class Found:
     """A face that was found, and what was said of it."""
 
+    index: int  # of the frame in the clip
     pts_s: float
     face: Face
     verdict: FaceVerdict
@@ -48,21 +49,24 @@ def explain_frame(detector: Detector, frame: Frame, path: str) -> Explanation:
     """Explain a still picture."""
     (faces,) = detector.find_faces([frame], PICTURE_SIDE)
     (verdicts,) = detector.judge([(frame, faces)])
-    found = [Found(0.0, face, verdict) for face, verdict in zip(faces, verdicts, strict=True)]
+    found = [Found(0, 0.0, face, verdict) for face, verdict in zip(faces, verdicts, strict=True)]
     return made(detector, score_image(path, verdicts, detector.limits), most_telling(found), frame)
 
 
 def explain_clip(detector: Detector, path: Path, on_warning: Callable[[str], None] | None) -> Explanation:
     """Explain a clip; it is decoded a second time, up to the moment that is shown."""
-    counted, seen, found = Counted(), [], []
+    counted, seen, found, indices = Counted(), [], [], []
     for frame, faces, verdicts in detector.look_through(path, counted, on_warning):
+        indices.append(frame.index)
         seen.append(Seen(frame.pts_s, verdicts))
-        found += [Found(frame.pts_s, face, verdict) for face, verdict in zip(faces, verdicts, strict=True)]
+        found += [Found(frame.index, frame.pts_s, *pair) for pair in zip(faces, verdicts, strict=True)]
     score = score_video(str(path), seen, counted.frames, detector.limits)
     worst = worst_track(seen)
     shown = most_telling([one for one in found if is_of(worst, one)] if worst else found)
-    frame_shown = frame_at(path, seen[len(seen) // 2].pts_s if shown is None else shown.pts_s) if seen else None
-    return made(detector, score, shown, frame_shown, moments(seen, worst))
+    if not seen:
+        return made(detector, score, None, None)
+    frame = frame_at(path, indices[len(indices) // 2] if shown is None else shown.index)
+    return made(detector, score, shown, frame, moments(seen, worst))
 
 
 def worst_track(seen: Sequence[Seen]) -> list[Observation]:
@@ -89,15 +93,11 @@ def most_telling(found: Sequence[Found]) -> Found | None:
     return max(found, key=key, default=None)
 
 
-def frame_at(path: Path, pts_s: float) -> Frame | None:
-    """The first frame of a clip that is not before a time; the last one if all are."""
-    frame = None
+def frame_at(path: Path, index: int) -> Frame | None:
+    """A frame of a clip by its number; None if it can't be decoded any more."""
     frames: Any = read_frames(open_source(str(path)))
     with closing(frames):
-        for frame in frames:
-            if frame.pts_s >= pts_s and not frame.is_corrupt:
-                break
-    return frame
+        return next((frame for frame in frames if frame.index == index), None)
 
 
 def made(

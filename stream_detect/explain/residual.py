@@ -52,15 +52,15 @@ def residual_map(frame: Frame, face: Face) -> ResidualMap:
     around = ~inside & is_exposed(frame, window)
     has_ring = around.sum() >= LEAST_RING_AREA * inside.sum()
     energies = residual_energies(frame, window)
-    ring = energies[around if has_ring else inside].mean(axis=0)
+    ring = energies[around if has_ring else inside].mean(axis=0, dtype=np.float64)
     relative = (energies / ring).mean(axis=2)
     spot = max(LEAST_SPOT_PX, round(SPOT_SHARE * float(np.sqrt(np.prod(box[2:] - box[:2])))))
     smooth = cv2.boxFilter(relative, -1, (spot, spot), borderType=cv2.BORDER_REFLECT_101)
     left, top, right, bottom = within.tolist()
     return ResidualMap(
-        decibels(smooth).astype(np.float32),
+        decibels(np.asarray(smooth)),
         (left, top, right, bottom),
-        float(decibels(relative[inside].mean())),
+        float(decibels(relative[inside].mean(keepdims=True))[0]),
         bool(has_ring),
     )
 
@@ -105,6 +105,5 @@ def is_inside(shape: tuple[int, int], box: np.ndarray) -> Bool[np.ndarray, "heig
     return inside
 
 
-def decibels(power: np.ndarray) -> np.ndarray:
-    result: np.ndarray = 10 * np.log10(power)
-    return result
+def decibels(power: np.ndarray) -> Float32[np.ndarray, "*axes"]:
+    return np.asarray(10 * np.log10(power), np.float32)
