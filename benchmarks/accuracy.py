@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS, ROOT, commit, metadata
+from benchmarks.common import RESULTS, ROOT, metadata
 from stream_detect.errors import OutputError, SourceNotFound, StreamDetectError
 
 DOCS = ROOT / "docs"
@@ -119,7 +119,7 @@ def progress(step: str, done: int, of: int) -> None:
 
 
 def write_pages(args: argparse.Namespace) -> Path:
-    """Tables and plots into docs/evaluation, docs/accuracy.md, and the figures of the model card.
+    """Tables and plots into docs/evaluation, then docs/accuracy.md, and the figures of the model card.
 
     Raises:
         SourceNotFound: if there are no reports yet.
@@ -137,25 +137,33 @@ def write_pages(args: argparse.Namespace) -> Path:
         suite=read_if_there(RESULTS / version("stream-detect") / "robustness.json"),
         version=version("stream-detect"),
     )
-    folder = args.docs / "evaluation"
+    folder, path = args.docs / "evaluation", args.docs / "accuracy.md"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        publish(args.run, folder)
         for terms in TERMS:
-            for name in PUBLISHED:
-                shutil.copyfile(args.run / terms / name, folder / published(terms, name))
-        for terms in TERMS:
-            for kind in ("image", "video"):
-                points = front_of(measured, terms, kind)
-                if points:
-                    plot_front(folder / f"{terms}-front-{kind}s.png", points, f"{kind}s, {terms}")
-        path: Path = args.docs / "accuracy.md"
+            for kind, words in (("image", "stills"), ("video", "clips")):
+                if points := front_of(measured, terms, kind):
+                    plot_front(folder / f"{terms}-front-{kind}s.png", points, f"{words}, {terms}")
         path.write_text(page(measured), encoding="utf-8")
         card = (args.weights or ROOT / "stream_detect" / "weights") / CARD
-        put_figures(card, measured.reports, commit())
+        put_figures(card, measured.reports, measured.about["commit"])
     except OSError as exc:
         raise OutputError(f"{exc.filename}: can't write: {exc.strerror}; name another folder with --docs") from exc
     print(f"wrote {path.name}, {folder.name}/ and the figures of {card.name}")
     return path
+
+
+def publish(run: Path, folder: Path) -> None:
+    """Copy what a run may publish; what stands there of other terms, and so of other weights, goes."""
+    from stream_detect.training.evaluate import ENCODED
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in [path for terms in set(ENCODED) - set(TERMS) for path in folder.glob(f"{terms}*")]:
+        stale.unlink()
+    for terms in TERMS:
+        for name in PUBLISHED:
+            if (run / terms / name).is_file():  # no plot of clips where there are none
+                shutil.copyfile(run / terms / name, folder / published(terms, name))
 
 
 def published(terms: str, name: str) -> str:

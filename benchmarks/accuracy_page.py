@@ -79,6 +79,7 @@ def page(measured: Measured) -> str:
         *(bands_part(measured, terms, kind) for terms in measured.reports for kind in ("image", "frame")),
         sheets_part(measured),
         "## What each expert is worth, and what it costs",
+        costs_text(measured.experts),
         *(experts_part(measured, terms) for terms in measured.reports),
         suite_part(measured),
         "## Limits",
@@ -376,6 +377,17 @@ def experts_part(measured: Measured, terms: str) -> str:
     return joined(lines).strip()
 
 
+def costs_text(experts: Figures | None) -> str:
+    if experts is None:
+        return "What experts cost was not measured: `python -m benchmarks.experts`."
+    return (
+        "The same files scored again with fewer experts, from what each of them said of every face; the fusion has "
+        "weights for every subset. Costs are median milliseconds a face on one thread, one face at a time, "
+        f"with the {costs_of(experts).get(FIXED_MS, 0):.1f} ms that every face costs (`python -m benchmarks.experts`, "
+        f"weights {experts['weights']}, commit {experts['about']['commit']})."
+    )
+
+
 def front_of(measured: Measured, terms: str, kind: str) -> list[dict[str, Any]]:
     """Every subset of the experts with its cost and AUC, the cheapest first; on the front none cheaper is as good."""
     costs = costs_of(measured.experts)
@@ -387,7 +399,7 @@ def front_of(measured: Measured, terms: str, kind: str) -> list[dict[str, Any]]:
     points = [
         {
             "experts": one["experts"],
-            "ms": costs[FIXED_MS] + sum(costs[name] for name in one["experts"]),
+            "ms": costs.get(FIXED_MS, 0.0) + sum(costs[name] for name in one["experts"]),
             "auc": one[kind]["auc"],
         }
         for one in subsets

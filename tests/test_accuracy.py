@@ -10,7 +10,8 @@ from tests.training.test_card import made_report
 
 ABOUT = {"at": "2026-01-01T00:00:00+00:00", "commit": "abc123"}
 COSTS = {"spectrum": 2.0, "residual": 5.0, "crops, quality and fusion": 3.0, "all experts": 7.0}
-EXPERTS = {"batches": {"1": {name: {"median_ms": ms} for name, ms in COSTS.items()}}}
+BATCH = {name: {"median_ms": ms} for name, ms in COSTS.items()}
+EXPERTS = {"weights": "shipped", "about": {"commit": "abc"}, "batches": {"1": BATCH}}
 
 
 def subset(experts, auc):
@@ -33,10 +34,9 @@ def test_a_target_is_met_missed_or_not_measured():
     assert told["stills, as published, AUC"] == "met"
     assert told["robustness suite, mean"] == "not measured"
     assert told["real clips called fake, raw"] == "met"
-    slow = {"batches": {"1": EXPERTS["batches"]["1"] | {"all experts": {"median_ms": 30.0}}}}
-    assert {one.words: one.verdict for one in targets(made(experts=slow))}[
-        "all experts, milliseconds a face on one thread"
-    ] == "**missed**"
+    slow = EXPERTS | {"batches": {"1": BATCH | {"all experts": {"median_ms": 30.0}}}}
+    told = {one.words: one.verdict for one in targets(made(experts=slow))}
+    assert told["all experts, milliseconds a face on one thread"] == "**missed**"
 
 
 def test_no_cheaper_set_on_the_front_is_as_good():
@@ -78,9 +78,12 @@ def run_folder(tmp_path):
 
 
 def test_page_tables_and_card_are_written(run_folder, tmp_path):
+    (tmp_path / "docs" / "evaluation").mkdir(parents=True)
+    (tmp_path / "docs" / "evaluation" / "alike.json").touch()
     given = ["--page", "--run", str(run_folder), "--docs", str(tmp_path / "docs"), "--weights", str(tmp_path)]
     assert accuracy.main([str(tmp_path), *given]) == 0
     assert (tmp_path / "docs" / "accuracy.md").read_text().startswith("# Accuracy")
     assert "## Measured on m.csv" in (tmp_path / "MODEL_CARD.md").read_text()
     names = {path.name for path in (tmp_path / "docs" / "evaluation").iterdir()}
     assert {"raw.json", "raw.md", "raw-images.png", "controlled-frames.png"} <= names
+    assert "alike.json" not in names
