@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CARD = "MODEL_CARD.md"
 Report = Mapping[str, Mapping[str, float | None]]  # expert or "fused" -> way of forging or "all" -> AUC
 BY_SIZE = "fused, by face size in pixels"  # a row of the report of its own kind
+BY_FUSION = "ways to fuse, out of fold"  # another: name -> auc and log_loss
 CANT = "## What they can't do"
 TOLD = ("rounds", "per_clip", "strengths", "epochs", "input_px", "pretrained", "seed")
 BEGIN, END = "<!-- figures of stream-detect evaluate -->", "<!-- end of figures -->"
@@ -176,7 +177,7 @@ def data_table(items: Sequence[Item]) -> str:
 
 def figures_table(report: Report) -> str:
     """A row an expert, a column a way of forging; then the fused figure by the size of the face."""
-    tables = [table_of({name: figures for name, figures in report.items() if name != BY_SIZE})]
+    tables = [table_of({name: figures for name, figures in report.items() if name not in (BY_SIZE, BY_FUSION)})]
     if BY_SIZE in report:
         tables.append(table_of({"fused": {f"from {size} px": auc for size, auc in report[BY_SIZE].items()}}))
     return "\n\n".join(tables)

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from stream_detect.fusion.fusion import (
     fit_fusion,
     fuse,
     joint_scores,
+    llr_limit,
     standardize_quality,
     subset,
     with_kinds,
@@ -124,7 +125,7 @@ class Footing:
     kind_of: np.ndarray  # (faces,) "real" or a kind
     family: np.ndarray  # (faces,) of forgeries; anything for real faces
     groups: np.ndarray  # (faces,) whose face each is
-    weight: np.ndarray  # (faces,) how much each counts within its class
+    weight: np.ndarray  # (faces,) how much each counts within its class, whoever it is
 
     @property
     def labels(self) -> np.ndarray:
@@ -178,14 +179,16 @@ def fit_with_folds(
 
     def fit(rows: np.ndarray) -> Predict:
         some = given.rows(rows)
-        fusion = fit_fusion(some.logits, some.quality, some.kind_of, some.weight, some.groups, rows=chosen, **names)
+        fusion = fit_fusion(some.logits, some.quality, some.kind_of, some.weight, rows=chosen, **names)
         return lambda others: joint_scores(fusion, said[others], given.quality[others], chosen)
 
-    fusion = fit_fusion(given.logits, given.quality, given.kind_of, given.weight, given.groups, **names)
+    fusion = fit_fusion(given.logits, given.quality, given.kind_of, given.weight, **names)
     joint = joint_scores(fusion, said, given.quality)
     folds = make_folds(given.groups, given.family, given.kind_of, people, parts)
     joint[:, list(chosen)] = cross_predict(folds, fit)
-    fusion = fit_bands(fusion, joint, given.quality, given.labels, given.weight, given.groups, bands=bands)
+    fusion = fit_bands(fusion, joint, given.quality, given.labels, given.weight, bands=bands)
+    limit = np.array([llr_limit(given.labels, given.groups)], np.float32)
+    fusion = replace(fusion, limit=limit)
     q = standardize_quality(given.quality, fusion.quality_mean, fusion.quality_scale)
     row = np.full(len(q), len(fusion.bias) - 1)
     llr = calibrated(joint[:, -1], q @ fusion.band_axis, row, fusion)

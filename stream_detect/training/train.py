@@ -20,22 +20,35 @@ import numpy as np
 from stream_detect.detector import limit_torch_threads
 from stream_detect.errors import ConfigError, OutputError
 from stream_detect.experts.attention import AttentionConfig
-from stream_detect.experts.heads import LinearHead, fit_head
+from stream_detect.explain import spectrum_reference
 from stream_detect.faces import load_detector
-from stream_detect.fusion.fusion import FusionWeights, calibrate_fusion, fit_fusion, fuse
+from stream_detect.fusion.fusion import disagreement, standardize_quality
 from stream_detect.fusion.quality import QUALITY_NAMES
-from stream_detect.training.card import BY_SIZE, write_card
-from stream_detect.training.forgeries import KINDS
+from stream_detect.training.card import BY_FUSION, BY_SIZE, write_card
+from stream_detect.training.evidence import evidence_of, fingerprint_heads, network_heads
+from stream_detect.training.folds import Fitted, Footing, compare_settings, fit_with_folds, fusion_report
+from stream_detect.training.limits import fit_disagreement, fit_limits, fit_quality_limits
 from stream_detect.training.manifest import Item, items_in_folders, read_manifest
 from stream_detect.training.networks import Schedule, embed_all, fit_network
-from stream_detect.training.samples import FINGERPRINTS, Partners, Samples, Task, Workshop, plan_shards, read_shards
+from stream_detect.training.samples import Partners, Samples, Task, Workshop, plan_shards, read_shards
 from stream_detect.training.scenes import SceneStore, collect
+from stream_detect.types import KINDS
 from stream_detect.weights import NetworkWeights, Weights, load_weights, save_weights
 
-SIZES = (40, 56, 80, 112, 160, 1000)  # sides of faces between which the size limit is sought, in pixels
-LEAST_AUC = 0.65  # on held-out faces of a size, below which that size is not judged
+SIZES = (40, 56, 80, 112, 160, 1000)  # sides of faces between which figures are told, in pixels
+FUSIONS: dict[str, dict[str, Any]] = {  # ways to fuse, of which the one with the least out-of-fold log loss is taken
+    "noisy-or": {"joint": "noisy_or", "l2": 3e-3, "l2_quality": 1.0},
+    "noisy-or, quality weighs experts": {
+        "joint": "noisy_or",
+        "l2": 3e-3,
+        "l2_quality": 0.1,
+        "modulate": ("log2_face_px", "sharpness", "blockiness", "flatness", "fine_share"),
+    },
+    "linear": {"joint": "linear", "l2": 3e-3, "l2_quality": 1.0},
+}
 MESONET_DROPOUT = 0.1
 TAUGHT = 8000  # rows on which Meso-4 follows the attention trunks
+FEWEST_PEOPLE = 8  # with fewer nothing can be held out that figures could stand on
 HELD_OUT = 5  # every fifth person is kept from networks and heads, for fusion and calibration
 FEW_PEOPLE = 25  # with fewer, exactly every fifth; with more, about every fifth, whoever else is there
 MADE_WITH = ("per_clip", "strengths", "seed", "input_px", "pretrained")  # settings that unfinished work depends on
@@ -190,10 +203,15 @@ def prepare(items: Sequence[Item], shards: Sequence[Path]) -> Prepared:
     """Samples with their weights and who is held out.
 
     Raises:
-        ConfigError: if either side of the split lacks a class.
+        ConfigError: if there are too few people, or either side of the split lacks a class.
     """
     samples = read_shards(shards)
     groups = [items[k].group for k in samples.item]
+    if len(set(groups)) < FEWEST_PEOPLE:
+        raise ConfigError(
+            f"too few people: expected faces of {FEWEST_PEOPLE} or more, so that some can be held out, got "
+            f"{len(set(groups))}; give more footage, one folder or file a person"
+        )
     held = held_out(groups)
     is_held = np.array([group in held for group in groups])
     for name, side in (("training", ~is_held), ("calibration", is_held)):
@@ -347,72 +365,50 @@ def train_network(
 
 
 def fit_rest(prepared: Prepared, networks: dict[str, Any], settings: TrainSettings) -> tuple[Weights, dict[str, Any]]:
-    """Heads on the people seen; fusion and calibration on those held out, on whom the report is made too."""
-    heads = {name: fingerprint_head(name, prepared) for name in FINGERPRINTS}
-    heads |= {name: network_head(network) for name, network in networks.items()}
-    held = np.flatnonzero(prepared.is_held)
-    features = {name: getattr(prepared.samples, name)[held] for name in FINGERPRINTS}
-    features |= {name: embed_all(network, prepared.samples, held) for name, network in networks.items()}
-    logits = np.stack([heads[name](features[name]) for name in heads], axis=1)
-    fusion = held_out_fusion(prepared, held, logits, tuple(heads))
-    by_size = auc_by_size(prepared, held, fuse(logits, prepared.samples.quality[held], fusion))
+    """Heads on the people seen; fusion, calibration and limits on those held out, reported out of fold."""
+    samples, seen, held = prepared.samples, np.flatnonzero(~prepared.is_held), np.flatnonzero(prepared.is_held)
+    heads = fingerprint_heads(samples, seen, prepared.weights) | network_heads(networks)
+    heads, given = evidence_of(samples, held, prepared.weights, prepared.groups, heads, networks)
+    names: dict[str, Any] = {
+        "experts": tuple(heads),
+        "quality_names": QUALITY_NAMES,
+        "kinds": KINDS,
+        "people": min(3, len(np.unique(given.groups))),
+    }
+    tried = compare_settings(given, FUSIONS, **names)
+    best = min(tried, key=lambda name: tried[name]["log_loss"])
+    fitted = fit_with_folds(given, **names, **FUSIONS[best])
+    limits = operating_point(fitted, given)
     weights = Weights(
         heads=heads,
         networks={name: pack_network(network) for name, network in networks.items()},
-        fusion=fusion,
-        quality_limits=size_limits(by_size),
-        thresholds=settings.thresholds,
+        fusion=fitted.fusion,
+        quality_limits=fit_quality_limits(given.quality, fitted.llr, given.labels),
+        thresholds={name: limits[name] for name in ("fake", "real", "disagreement")},
         data=describe_data(prepared.items),
+        reference=spectrum_reference(samples.spectrum[seen[~samples.is_fake[seen]]]),
+        operating={"fusion": best, **{name: round(value, 4) for name, value in limits.items()}},
     )
-    return weights, held_out_report(prepared, held, logits, fusion) | {BY_SIZE: by_size}
+    return weights, fusion_report(fitted, given) | {BY_SIZE: auc_by_size(fitted.llr, given)} | {BY_FUSION: tried}
 
 
-def auc_by_size(prepared: Prepared, held: np.ndarray, llr: np.ndarray) -> dict[str, float]:
+def operating_point(fitted: Fitted, given: Footing) -> dict[str, float]:
+    """The limits of verdicts, chosen on what was said out of fold, with what they gave there."""
+    axis = standardize_quality(given.quality, fitted.fusion.quality_mean, fitted.fusion.quality_scale)
+    s = axis @ fitted.fusion.band_axis
+    parts = np.searchsorted(fitted.fusion.band_knots, s)
+    limits = fit_limits(fitted.llr, given.labels, sample_weight=given.weight, parts=parts)
+    doubt = fit_disagreement(fitted.llr, given.labels, disagreement(given.logits), given.weight)
+    return limits | {"disagreement": doubt}
+
+
+def auc_by_size(llr: np.ndarray, given: Footing) -> dict[str, float]:
     """AUC of held-out faces from each of `SIZES` to the next, under the lower size."""
     from stream_detect.training.metrics import auc
 
-    size = 2 ** prepared.samples.quality[held][:, QUALITY_NAMES.index("log2_face_px")]
-    is_fake = prepared.samples.is_fake[held]
+    size, is_fake = 2 ** given.quality[:, QUALITY_NAMES.index("log2_face_px")], given.labels == 1
     bins = {low: (size >= low) & (size < high) for low, high in pairwise(SIZES)}
     return {str(low): round(auc(llr[rows], is_fake[rows]), 4) for low, rows in bins.items()}
-
-
-def size_limits(by_size: dict[str, float]) -> dict[str, float]:
-    """The smallest face that is judged: from there on every larger size that was seen holds `LEAST_AUC`."""
-    judged = SIZES[-2]
-    for size in reversed(SIZES[:-1]):
-        if by_size[str(size)] < LEAST_AUC:
-            break
-        judged = judged if np.isnan(by_size[str(size)]) else size
-    return {"min_face_px": float(judged), "clear_face_px": float(max(96, 2 * judged))}
-
-
-def fingerprint_head(name: str, prepared: Prepared) -> LinearHead:
-    """A logistic regression on the people who are not held out."""
-    seen, samples = ~prepared.is_held, prepared.samples
-    return fit_head(getattr(samples, name)[seen], samples.is_fake[seen].astype(int), prepared.weights[seen], l2=3e-3)
-
-
-def network_head(network: Any) -> LinearHead:
-    """The last layer of a network as a linear head over its embedding, without standardization or clipping."""
-    last = network.head[-1] if hasattr(network.head, "__getitem__") else network.head
-    weight, bias = last.weight.detach().numpy()[0], last.bias.detach().numpy()
-    scale = np.full(len(weight), 1e3, np.float32)  # so wide that nothing is clipped
-    return LinearHead(
-        np.zeros(len(weight), np.float32), scale, (weight * 1e3).astype(np.float32), bias.astype(np.float32)
-    )
-
-
-def held_out_fusion(
-    prepared: Prepared, held: np.ndarray, logits: np.ndarray, experts: tuple[str, ...]
-) -> FusionWeights:
-    samples, groups = prepared.samples, prepared.groups[held]
-    labels, quality = samples.is_fake[held].astype(int), samples.quality[held]
-    weight = prepared.weights[held]
-    fusion = fit_fusion(
-        logits, quality, labels, weight, groups, experts=experts, quality_names=QUALITY_NAMES, l2=3e-3, l2_quality=1.0
-    )
-    return calibrate_fusion(fusion, logits, quality, labels, weight)
 
 
 def pack_network(network: Any) -> NetworkWeights:
@@ -424,19 +420,3 @@ def pack_network(network: Any) -> NetworkWeights:
 def describe_data(items: Sequence[Item]) -> str:
     sources = sorted({item.source for item in items if item.source})
     return "learned from " + (", ".join(sources) or "the user's own footage") + "; see MODEL_CARD.md for licences"
-
-
-def held_out_report(prepared: Prepared, held: np.ndarray, logits: np.ndarray, fusion: FusionWeights) -> dict[str, Any]:
-    """AUC of every expert and of the fusion on held-out people, all and by the way of forging."""
-    from stream_detect.training.metrics import auc
-
-    made, is_fake = prepared.samples.made[held], prepared.samples.is_fake[held]
-    llr = fuse(logits, prepared.samples.quality[held], fusion)
-    columns = {name: logits[:, k] for k, name in enumerate(fusion.experts)} | {"fused": llr}
-    kinds = {str(kind): (made == kind) | ~is_fake for kind in np.unique(made[is_fake])} | {
-        "all": np.ones(len(held), bool)
-    }
-    return {
-        name: {kind: round(auc(scores[rows], is_fake[rows]), 4) for kind, rows in kinds.items()}
-        for name, scores in columns.items()
-    }

@@ -6,24 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from stream_detect import Detector
 from stream_detect.errors import ConfigError, OutputError
-from stream_detect.experts.heads import LinearHead
+from stream_detect.experts.attention import AttentionConfig, AttentionNet, AttentionTrunks
+from stream_detect.experts.mesonet import Meso4
+from stream_detect.training.evidence import meso_heads, trunk_heads
+from stream_detect.training.forgeries import FAMILIES
 from stream_detect.training.manifest import Item
-from stream_detect.training.samples import FINGERPRINTS, Pictures, Samples
-from stream_detect.training.train import (
-    TrainSettings,
-    copies_of,
-    held_out,
-    network_head,
-    row_weights,
-    size_limits,
-    train,
-)
+from stream_detect.training.samples import FINGERPRINTS
+from stream_detect.training.train import TrainSettings, copies_of, held_out, row_weights, train
 from stream_detect.weights import load_weights
 from tests import clips
-from tests.training.made import person, write_people
+from tests.training.made import made_samples, person, write_people
 
 EXPERTS = [*FINGERPRINTS, "mesonet", "attention"]
 
@@ -62,16 +58,19 @@ def trained(settings):
 
 def test_training_gives_figures_of_every_expert(trained):
     _, report = trained
-    assert [*report][:6] == [*EXPERTS, "fused"]
-    for figures in [*report.values()][:6]:
-        assert set(figures) <= {"self_blend", "swap", "all"}
-        assert 0 <= figures["all"] <= 1
+    assert {*EXPERTS, "fused", *(f"{name} alone" for name in EXPERTS), *(f"without {name}" for name in EXPERTS)} <= set(
+        report
+    )
+    for name in [*EXPERTS, "fused"]:
+        assert set(report[name]) <= {*FAMILIES, "all"}
+        assert 0 <= report[name]["all"] <= 1
 
 
 def test_every_step_tells_how_far_it_is(trained):
     told, _ = trained
     last = {step: (done, of) for step, done, of, _ in told}
-    assert list(last) == ["cutting faces", "forging and degrading", "learning mesonet", "learning attention"]
+    networks = ["learning synthesised", "learning border", "learning mesonet"]
+    assert list(last) == ["cutting faces", "forging and degrading", *networks]
     assert last["cutting faces"] == (13, 13)
     assert all(done == of for done, of in last.values())
 
@@ -79,7 +78,10 @@ def test_every_step_tells_how_far_it_is(trained):
 def test_the_weights_are_whole_and_score_a_picture(trained, settings, footage):
     weights = load_weights(settings.out)
     assert list(weights.heads) == EXPERTS
-    assert weights.thresholds == settings.thresholds
+    assert 0 <= weights.thresholds["real"] <= weights.thresholds["fake"] <= 1
+    assert weights.kinds == ("synthesised", "blended", "partial")
+    assert weights.operating["fusion"]
+    assert {"spectrum_mean", "spectrum_std"} <= set(weights.reference)
     assert "calls" in weights.data
     weights = replace(weights, quality_limits={})  # so few faces support no judgement of one of this size
     with Detector(device="cpu", weights=weights) as detector:
@@ -112,13 +114,13 @@ def test_a_second_run_makes_nothing_anew(trained, settings):
 
 def test_an_interrupted_training_goes_on_to_the_same_weights(trained, settings, tmp_path):
     def interrupt(step, done, of, detail):
-        if step == "learning attention":
+        if step == "learning border":
             raise KeyboardInterrupt
 
     again = replace(settings, out=tmp_path / "weights", run=tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
         train(again, interrupt)
-    assert (tmp_path / "run" / "checkpoints" / "mesonet.safetensors").is_file()
+    assert (tmp_path / "run" / "checkpoints" / "synthesised.safetensors").is_file()
     assert not (tmp_path / "weights" / "heads.json").exists()
     train(again)
     index, first = (json.loads((folder / "heads.json").read_text()) for folder in (again.out, settings.out))
@@ -136,7 +138,7 @@ def test_a_run_of_other_footage_is_refused(trained, settings, tmp_path):
 def test_one_person_is_too_few(settings, tmp_path):
     write_people(tmp_path / "real", 1)
     few = replace(settings, real=(tmp_path / "real",), run=tmp_path / "run", out=tmp_path / "weights")
-    with pytest.raises(ConfigError, match="too few people: the training side"):
+    with pytest.raises(ConfigError, match="too few people: expected faces of 8 or more"):
         train(few)
 
 
@@ -191,41 +193,33 @@ def test_both_classes_and_all_sources_weigh_the_same():
     items = [Item(Path(f"{k}"), False, "image", source="a" if k < 8 else "b") for k in range(16)]
     numbers = np.repeat(np.arange(16), 2)
     is_fake = np.arange(32) % 2 == 1
-    blank = np.zeros((32, 1), np.float32)
-    made = np.where(is_fake, "swap", "real")
-    pictures = Pictures([np.zeros((32, 1, 1, 3), np.uint8)])
-    samples = Samples(pictures, blank, blank, blank, blank, is_fake, made, numbers, numbers)
+    kind = np.where(is_fake, "blended", "real")
+    samples = made_samples(np.zeros((32, 1, 1, 3), np.uint8), is_fake, numbers, kind)
     weights = row_weights(items, samples)
     assert weights[is_fake].sum() == pytest.approx(16)
     assert weights[~is_fake].sum() == pytest.approx(16)
     assert weights[:16].sum() == pytest.approx(weights[16:].sum())
 
 
-def test_the_head_of_a_network_gives_its_logit():
-    import torch
+def test_clips_are_drawn_twice_as_often_as_pictures_of_as_many_people():
+    items = [Item(Path(f"{k}"), False, "video" if k < 8 else "image", source="a" if k < 8 else "b") for k in range(16)]
+    numbers, is_fake = np.repeat(np.arange(16), 2), np.arange(32) % 2 == 1
+    samples = made_samples(np.zeros((32, 1, 1, 3), np.uint8), is_fake, numbers, np.where(is_fake, "blended", "real"))
+    weights = row_weights(items, samples)
+    assert weights[:16].sum() == pytest.approx(2 * weights[16:].sum())
 
-    from stream_detect.experts.mesonet import Meso4
 
+def test_heads_give_the_logits_of_their_networks():
     torch.manual_seed(0)
-    network = Meso4().eval()
-    x = torch.rand(3, 3, 256, 256)
-    head = network_head(network)
-    assert isinstance(head, LinearHead)
+    tiny = {"stem": "patches", "input_px": 32, "dim": 24, "depth": 1}
+    trunks = AttentionTrunks(
+        {
+            "synthesised": AttentionNet(AttentionConfig(**tiny)),
+            "border": AttentionNet(AttentionConfig(**tiny, outputs=2)),
+        }
+    ).eval()
+    meso, x = Meso4(3).eval(), torch.rand(3, 3, 256, 256)
     with torch.inference_mode():
-        np.testing.assert_allclose(head(network.features(x).numpy()), network(x).numpy(), atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("by_size", "least"),
-    [
-        ((0.5, 0.6, 0.7, 0.8, 0.9), 80),
-        ((0.9, 0.6, 0.9, 0.9, 0.9), 80),
-        ((0.7, 0.7, 0.7, 0.7, 0.7), 40),
-        ((0.9, 0.9, 0.9, 0.9, 0.5), 160),
-        ((0.5, 0.8, 0.9, np.nan, np.nan), 56),
-        ((np.nan,) * 5, 160),
-    ],
-)
-def test_faces_are_judged_down_to_the_size_that_the_figures_bear(by_size, least):
-    sizes = ("40", "56", "80", "112", "160")
-    assert size_limits(dict(zip(sizes, by_size, strict=True)))["min_face_px"] == least
+        np.testing.assert_allclose(meso_heads(meso)(meso.features(x).numpy()), meso.kind_logits(x).numpy(), atol=1e-5)
+        expected = torch.cat([trunk.kind_logits(x) for trunk in trunks.each().values()], dim=1)
+        np.testing.assert_allclose(trunk_heads(trunks)(trunks.features(x).numpy()), expected.numpy(), atol=1e-5)
