@@ -3,6 +3,7 @@
 #   make control    the same without a forgery: there must be no alert
 #   make test       what CI runs: format, lint, types, tests
 #   make test-slow  soaks, loops and replays; the report goes to benchmarks/results/slow/
+#   make robustness   forgeries made of your own real footage, in eight channels: make robustness FOOTAGE=dir
 #   make accuracy   docs/accuracy.md measured again, where the footage is: make accuracy DATA=../shared/data
 # Another Python: make test PYTHON=python3.12. More arguments: make demo ARGS="--out here".
 
@@ -21,7 +22,7 @@ DATA ?= ../shared/data
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_NO_INPUT := 1
 
-.PHONY: demo control test test-slow accuracy clean
+.PHONY: demo control test test-slow accuracy robustness clean
 
 demo: $(VENV)/.ready-demo
 	$(VENV)/bin/stream-detect demo $(ARGS)
@@ -39,6 +40,10 @@ test-slow: $(VENV)/.ready-test
 
 accuracy: $(VENV)/.ready-test
 	@$(VENV)/bin/python -m benchmarks.accuracy $(DATA) $(ARGS)
+
+robustness: $(VENV)/.ready-test
+	@test -n "$(FOOTAGE)" || { echo "name a folder of real footage: make robustness FOOTAGE=dir" >&2; exit 2; }
+	@$(VENV)/bin/python -m benchmarks.robustness "$(FOOTAGE)" $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info demo-out

@@ -138,7 +138,8 @@ def write_all(folder: Path, result: dict[str, Any], scores: Any, is_published: b
 
 def write_scores(path: Path, scores: Any) -> None:
     """A row for every picture, for whoever wants other figures of the same run."""
-    rows = ("face", "person", "family", "channel", "is_fake", "partner", "face_px", "is_found", "llr", "is_called_fake")
+    told = ("face", "person", "family", "channel", "is_fake", "partner", "face_px", "llr")
+    rows = (*told, "is_found", "is_called_fake", "is_decided")
     names = {name: np.array(getattr(scores, name)) for name in ("families", "channels", "experts")}
     said = {f"said {name}": column for name, column in scores.said.items()}
     arrays: dict[str, Any] = {name: getattr(scores, name) for name in rows} | names | said

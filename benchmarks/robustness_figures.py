@@ -172,6 +172,7 @@ def channel_figures(scores: Scores, channel: int) -> dict[str, Any]:
         "coverage": short(scores.is_judged[here].mean()),
         "coverage_real": short(scores.is_judged[plain].mean()),
         "coverage_fake": short(scores.is_judged[here & scores.is_fake].mean()),
+        "decided": short(scores.is_decided[here].mean()),
         "found": short(scores.is_found[here].mean()),
         "face_px": [short(side) for side in np.quantile(scores.face_px[plain], [0.1, 0.5, 0.9])],
         "calibration_error": short(error),

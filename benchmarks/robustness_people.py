@@ -56,12 +56,12 @@ class People:
         )
 
     def _partner(self, index: int, rng: Rng) -> Scene | None:
-        """Of a few faces of other people the one whose pose fits best."""
+        """Of a few faces of other people, half of them at most, the one whose pose fits best."""
         own = self.faces[index]
         others: list[Scene] = [face.scene for face in self.faces if face.group != own.group]
         if not others:
             return None
-        drawn = rng.choice(len(others), min(CANDIDATES, len(others)), replace=False)
+        drawn = rng.choice(len(others), min(CANDIDATES, (len(others) + 1) // 2), replace=False)
         fitting: Scene = min((others[k] for k in drawn), key=lambda scene: misfit(scene.face, own.scene.face))
         return fitting
 

@@ -41,11 +41,15 @@ def summary_table(summary: Mapping[str, Any]) -> list[str]:
 
 
 def channel_table(channels: Mapping[str, Any]) -> list[str]:
-    rows = ["## By channel", "", "| channel | real ones judged | called fake | at most | coverage | face found | ECE |"]
-    rows.append("|---|---|---|---|---|---|---|")
+    rows = [
+        "## By channel",
+        "",
+        "| channel | real ones judged | called fake | at most | coverage | decided | face found | ECE |",
+    ]
+    rows.append("|---" * 8 + "|")
     rows += [
         f"| {name} | {c['judged_real']} | {c['called_fake']} | {c['false_alarms_at_most']} | {c['coverage']} | "
-        f"{c['found']} | {c['calibration_error']} |"
+        f"{c['decided']} | {c['found']} | {c['calibration_error']} |"
         for name, c in channels.items()
     ]
     return [*rows, ""]

@@ -57,6 +57,7 @@ class Scores:
     is_found: np.ndarray  # (rows,) bool: the face finder found the face in the real partner's frame
     llr: np.ndarray  # (rows,) float, NaN where the detector did not judge
     is_called_fake: np.ndarray  # (rows,) bool: the verdict at the weights' thresholds
+    is_decided: np.ndarray  # (rows,) bool: the verdict is fake or real, not inconclusive
     said: Mapping[str, np.ndarray]  # expert, or other detector -> (rows,) logit of what it reports, NaN where nothing
     looks: tuple[Look | None, ...]  # what the experts said and saw, None where no face was found
     cost_ms: Mapping[str, float]  # expert -> processor time a face
@@ -249,6 +250,7 @@ class Table:
             is_found=np.array([look is not None for look in self.looks]),
             llr=np.array(llr, np.float64),
             is_called_fake=np.array([v is not None and v.verdict == "fake" for v in verdicts]),
+            is_decided=np.array([v is not None and v.verdict != "inconclusive" for v in verdicts]),
             said=said,
             looks=tuple(self.looks),
             cost_ms=cost_ms,

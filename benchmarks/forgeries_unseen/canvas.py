@@ -22,6 +22,7 @@ SMALLEST_PX, LARGEST_PX = 64, 136  # sides of canvases: the face's own resolutio
 SKIN_CENTER, SKIN_RADII = (0.5, 0.55), (0.24, 0.26)  # of the ellipse on a canvas whose colours are compared
 FACE_POWER = 2.4  # of the superellipse in a face's box that is replaced
 LARGEST_STRETCH = 1.3  # of colours, when they are transferred
+LEAST_SHARE = np.float32(1 / 255)  # of a pixel that differs from the real partner's at all
 TRIES = 3  # partners asked for, for each that is wanted
 
 
@@ -68,7 +69,8 @@ def blended(scene: Scene, made: Float32[np.ndarray, "_ _ 3"], weight: Weights) -
 def replaced(scene: Scene, made: Float32[np.ndarray, "_ _ 3"], weight: Weights) -> Forged:
     """`made` in the scene's place; `weight` is how much of each of its pixels is foreign."""
     fake = np.clip(made + 0.5, 0, 255).astype(np.uint8)
-    return Forged(scene.rgb, fake, np.where((fake != scene.rgb).any(axis=2), weight, 0).astype(np.float32))
+    changed = (fake != scene.rgb).any(axis=2)
+    return Forged(scene.rgb, fake, np.where(changed, np.maximum(weight, LEAST_SHARE), 0).astype(np.float32))
 
 
 def skin_mask(side_px: int) -> Weights:

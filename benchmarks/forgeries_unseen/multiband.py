@@ -36,7 +36,8 @@ def swapped(footage: Footage, rng: Rng) -> Forged | None:
     mask = (face_mask(scene, grow=float(rng.uniform(0.84, 0.96))) > 0.5).astype(np.float32)
     drawn = seen_as(source, anchored(source.face), anchored(scene.face), height, width)
     mixed, weight = splined(recolored(drawn, target, skin_in_scene(scene)), target, mask)
-    return replaced(scene, 255 * mixed, weight)
+    near = face_mask(scene, soft=0.2, grow=1.4)[..., None]  # further away not even the coarsest band is changed
+    return replaced(scene, 255 * (target + near * (mixed - target)), weight)
 
 
 def splined(over: Colors, under: Colors, mask: Weights) -> tuple[Colors, Weights]:
