@@ -16,8 +16,8 @@ PIXELS_PX = 64  # side of the grid of untouched native pixels for colour statist
 
 # What can be seen apart: a face that a network drew as a whole; a foreign or altered face with a border inside the
 # picture; an alteration of a part of the face alone.
-Kind = Literal["synthesised", "blended", "partial"]
-KINDS: tuple[Kind, ...] = ("synthesised", "blended", "partial")
+Kind = Literal["synthesised", "resynthesised", "blended", "partial"]
+KINDS: tuple[Kind, ...] = ("synthesised", "resynthesised", "blended", "partial")
 
 Verdict = Literal["fake", "real", "inconclusive"]
 Reason = Literal["no_face", "small_face", "blurred", "over_compressed", "frozen", "corrupt", "disagreement"]

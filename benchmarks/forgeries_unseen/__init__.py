@@ -22,13 +22,13 @@ UNSEEN: dict[str, Family] = {
         ),
         Family(
             "quilting",
-            "synthesised",
+            "resynthesised",
             "a face sewn together from patches of other people: Efros & Freeman, SIGGRAPH 2001",
             quilted,
         ),
         Family(
             "patch_diffusion",
-            "synthesised",
+            "resynthesised",
             "noise added and taken away again by the exact patch-wise score of other people's faces: "
             "Meng et al. (SDEdit), ICLR 2022; Kamb & Ganguli, 2024, arXiv 2412.20292",
             diffused,

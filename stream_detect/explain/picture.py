@@ -41,10 +41,16 @@ REASONS: dict[Reason, str] = {
 }
 ASKED = {
     "synthesised": ("Generated?", "looks generated"),
+    "resynthesised": ("Redrawn?", "looks redrawn by a network"),
     "blended": ("Pasted in?", "looks like another face pasted in"),
     "partial": ("Altered in part?", "looks altered"),
 }
-LESSONS = {"synthesised": "generated faces", "blended": "pasted-in faces", "partial": "altered parts"}
+LESSONS = {
+    "synthesised": "generated faces",
+    "resynthesised": "redrawn faces",
+    "blended": "pasted-in faces",
+    "partial": "altered parts",
+}
 
 
 def save_picture(explanation: Explanation, path: Path, subject: str = "") -> Path:

@@ -13,7 +13,10 @@ from stream_detect.types import KINDS
 
 KNOTS = 8  # quantiles at which the line of a fingerprint's feature may bend
 HEAD_PENALTY = 1e-2
-LESSONS = {"synthesised": ("synthesised",), "border": ("blended", "partial")}  # trunk: kinds of its outputs
+LESSONS = {  # trunk: kinds of its outputs
+    "synthesised": ("synthesised", "resynthesised"),
+    "border": ("blended", "partial"),
+}
 
 
 def fingerprint_heads(samples: Samples, rows: np.ndarray, weights: np.ndarray) -> dict[str, KindHeads]:

@@ -22,9 +22,8 @@ from stream_detect.types import ALIGNED_PX, Face
 
 FINGERPRINTS = ("spectrum", "residual", "color")
 REAL = "real"  # the kind of a sample that is no forgery
-LONE_KIND: Kind = (
-    "synthesised"  # what the forged files of the data are: pictures and clips that a network drew as a whole
-)
+LONE_KIND: Kind = "synthesised"  # of the data's forged files: pictures and clips that a network drew as a whole
+REDRAWN: Kind = "resynthesised"  # of a real face, beside the forgery with a border
 PARTIAL_SHARE = 0.35  # of the forgeries with a border: those of a part of the face alone
 RESTORED_SHARE = 0.12  # of all forgeries: those that went through face restoration
 CANDIDATES = 12  # scenes drawn to swap with; the one whose pose fits best is taken
@@ -114,7 +113,7 @@ class Workshop:
             return
         border: Kind = "partial" if rng.random() < PARTIAL_SHARE else "blended"
         real: np.ndarray | None = None
-        for kind in (border, LONE_KIND):
+        for kind in (border, REDRAWN):
             seen = scene if real is None else replace(scene, rgb=real)
             made = forge(partners.footage(seen, key), kind, rng)
             if made is None:

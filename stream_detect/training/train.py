@@ -264,12 +264,12 @@ def network_plans(settings: TrainSettings) -> dict[str, Plan]:
     Synthesised faces are told by their finest texture, so that trunk sees the middle of the face unreduced; blended
     ones by a border, so that one sees more of the picture, reduced.
     """
-    whole = AttentionConfig(crop_px=settings.input_px, input_px=settings.input_px)
+    whole = AttentionConfig(crop_px=settings.input_px, input_px=settings.input_px, outputs=2)
     border = AttentionConfig(crop_px=max(224, settings.input_px), input_px=settings.input_px, outputs=2)
     return {
         "synthesised": Plan(
             lambda: new_trunk(whole, settings),
-            ("synthesised",),
+            ("synthesised", "resynthesised"),
             Schedule(settings.epochs, 32, rate=5e-4, stem_rate=0.7, seed=settings.seed + 1),
         ),
         "border": Plan(

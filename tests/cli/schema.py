@@ -5,7 +5,7 @@ from typing import Any
 NUMBER = (int, float)
 MAYBE_NUMBER = (int, float, type(None))
 EXPERTS = {"spectrum", "residual", "color", "mesonet", "attention"}
-KINDS = {"synthesised", "blended", "partial"}
+KINDS = {"synthesised", "resynthesised", "blended", "partial"}
 STATES = {"connecting", "live", "stalled", "reconnecting", "ended", "failed"}
 REASONS = {"no_face", "small_face", "blurred", "over_compressed", "frozen", "corrupt", "disagreement"}
 KEYS: dict[str, dict[str, Any]] = {

@@ -63,7 +63,7 @@ def test_there_is_a_family_for_each_up_sampler():
     assert list(RESYNTH_FAMILIES) == [f"resynth_{kind}" for kind in UPSAMPLERS]
     for name, family in RESYNTH_FAMILIES.items():
         assert family.name == name
-        assert family.kind == "synthesised"
+        assert family.kind == "resynthesised"
         assert family.kind in KINDS
         assert "Zhang" in family.source
 

@@ -50,7 +50,7 @@ def test_a_real_face_has_its_forgeries_beside_it(workshop, partners):
     samples = read_shards([workshop.make(task(), partners)])
     for item in (0, 1):
         rows = samples.item == item
-        assert set(samples.kind[rows]) - {"real"} in ({"blended", "synthesised"}, {"partial", "synthesised"})
+        assert set(samples.kind[rows]) - {"real"} in ({"blended", "resynthesised"}, {"partial", "resynthesised"})
         for pair in np.unique(samples.pair[rows]):
             assert (samples.is_fake[samples.pair == pair] == 0).sum() == 1
     lone = samples.item == 2

@@ -79,7 +79,7 @@ def test_the_weights_are_whole_and_score_a_picture(trained, settings, footage):
     weights = load_weights(settings.out)
     assert list(weights.heads) == EXPERTS
     assert 0 <= weights.thresholds["real"] <= weights.thresholds["fake"] <= 1
-    assert weights.kinds == ("synthesised", "blended", "partial")
+    assert weights.kinds == ("synthesised", "resynthesised", "blended", "partial")
     assert weights.operating["fusion"]
     assert {"spectrum_mean", "spectrum_std"} <= set(weights.reference)
     assert "calls" in weights.data
@@ -214,11 +214,11 @@ def test_heads_give_the_logits_of_their_networks():
     tiny = {"stem": "patches", "input_px": 32, "dim": 24, "depth": 1}
     trunks = AttentionTrunks(
         {
-            "synthesised": AttentionNet(AttentionConfig(**tiny)),
+            "synthesised": AttentionNet(AttentionConfig(**tiny, outputs=2)),
             "border": AttentionNet(AttentionConfig(**tiny, outputs=2)),
         }
     ).eval()
-    meso, x = Meso4(3).eval(), torch.rand(3, 3, 256, 256)
+    meso, x = Meso4(4).eval(), torch.rand(3, 3, 256, 256)
     with torch.inference_mode():
         np.testing.assert_allclose(meso_heads(meso)(meso.features(x).numpy()), meso.kind_logits(x).numpy(), atol=1e-5)
         expected = torch.cat([trunk.kind_logits(x) for trunk in trunks.each().values()], dim=1)

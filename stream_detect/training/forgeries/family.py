@@ -16,8 +16,8 @@ Mask = Float32[np.ndarray, "height width"]
 
 # What a detector can learn to see apart: a face that a network drew as a whole; a foreign or altered face with a
 # border inside the picture; an alteration of a part of the face alone.
-Kind = Literal["synthesised", "blended", "partial"]
-KINDS: tuple[Kind, ...] = ("synthesised", "blended", "partial")
+Kind = Literal["synthesised", "resynthesised", "blended", "partial"]
+KINDS: tuple[Kind, ...] = ("synthesised", "resynthesised", "blended", "partial")
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,7 +231,7 @@ def resynth(upsampler: str) -> Family:
         return resynthesized(footage.scene, upsampler, shipped_decoders(), rng)
 
     source = f"re-synthesis: AutoGAN, Zhang et al., WIFS 2019; {SOURCES[upsampler]}"
-    return Family(f"resynth_{upsampler}", "synthesised", source, forge)
+    return Family(f"resynth_{upsampler}", "resynthesised", source, forge)
 
 
 RESYNTH_FAMILIES: dict[str, Family] = {family.name: family for family in map(resynth, UPSAMPLERS)}
