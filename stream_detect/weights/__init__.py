@@ -61,13 +61,11 @@ class Weights:
     operating: Mapping[str, float | str] = field(default_factory=dict)  # how limits were chosen and what they gave
 
     def __post_init__(self) -> None:
-        heads = {name: head.as_kinds() if isinstance(head, LinearHead) else head for name, head in self.heads.items()}
-        object.__setattr__(self, "heads", heads)
-        for name in self.fusion.experts:
-            if name in heads and heads[name].kinds != self.fusion.kinds:
+        for name, head in self.heads.items():
+            if name in self.fusion.experts and head.kinds != self.fusion.kinds:
                 raise ValueError(
                     f"expected heads for {', '.join(self.fusion.kinds)} of {name}, as the fusion has, "
-                    f"got {', '.join(heads[name].kinds)}"
+                    f"got {', '.join(head.kinds)}"
                 )
 
     @property

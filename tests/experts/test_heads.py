@@ -22,6 +22,8 @@ from stream_detect.experts.heads import (
     plain_heads,
 )
 
+KINDS = ("synthesised", "blended", "partial")
+
 
 def head(mean: float = 1.0, scale: float = 2.0, weight: float = 3.0, bias: float = -1.0) -> LinearHead:
     return LinearHead(*(np.array([number], np.float32) for number in (mean, scale, weight, bias)))
@@ -170,7 +172,7 @@ def bent() -> KindHeads:
 def kinds_and_features(faces: int = 9000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Synthesised faces are brighter, blended ones are odd in either direction, partial ones like real ones."""
     rng = np.random.default_rng(seed)
-    kind_of = rng.choice(["real", "synthesised", "blended", "partial"], faces, p=[0.4, 0.2, 0.2, 0.2])
+    kind_of = rng.choice(["real", *KINDS], faces, p=[0.4, 0.2, 0.2, 0.2])
     features = rng.standard_normal((faces, 2)).astype(np.float32)
     features[kind_of == "synthesised", 0] += 2
     features[kind_of == "blended", 1] *= 4
@@ -231,8 +233,8 @@ def test_the_last_layer_of_a_network_is_taken_as_it_is() -> None:
 
 def test_each_kind_learns_its_own_lesson() -> None:
     features, kind_of = kinds_and_features()
-    heads = fit_kind_heads(features, kind_of, l2=1e-6)
-    assert heads.kinds == ("synthesised", "blended", "partial")
+    heads = fit_kind_heads(features, kind_of, kinds=KINDS, l2=1e-6)
+    assert heads.kinds == KINDS
     probes = np.array([[0, 0], [1, 0], [2, 0]], np.float32)
     np.testing.assert_allclose(heads(probes)[:, 0], [-2, 0, 2], atol=0.25)
     np.testing.assert_allclose(heads(probes)[:, 2], 0, atol=0.25)
@@ -240,7 +242,7 @@ def test_each_kind_learns_its_own_lesson() -> None:
 
 def test_bends_find_what_is_odd_in_either_direction() -> None:
     (features, kind_of), (others, kind_of_others) = kinds_and_features(), kinds_and_features(seed=1)
-    straight, bending = (fit_kind_heads(features, kind_of, knots=knots)(others)[:, 1] for knots in (0, 7))
+    straight, bending = (fit_kind_heads(features, kind_of, kinds=KINDS, knots=knots)(others)[:, 1] for knots in (0, 7))
     assert separation(straight, kind_of_others, "blended") < 0.6
     assert separation(bending, kind_of_others, "blended") > 0.8
 
@@ -248,21 +250,21 @@ def test_bends_find_what_is_odd_in_either_direction() -> None:
 def test_bends_cope_with_features_of_few_values() -> None:
     features, kind_of = kinds_and_features(500)
     features[:, 1] = np.round(features[:, 1] / 4)
-    assert np.isfinite(fit_kind_heads(features, kind_of, knots=6)(features)).all()
+    assert np.isfinite(fit_kind_heads(features, kind_of, kinds=KINDS, knots=6)(features)).all()
 
 
 def test_a_kind_without_faces_is_named() -> None:
     features, kind_of = kinds_and_features(300)
     without = kind_of != "partial"
     with pytest.raises(ValueError, match="partial: expected real and fake faces"):
-        fit_kind_heads(features[without], kind_of[without])
+        fit_kind_heads(features[without], kind_of[without], kinds=KINDS)
     with pytest.raises(ValueError, match="expected kinds among real, synthesised, blended, partial, got 'swapped'"):
-        fit_kind_heads(features, np.full(300, "swapped"))
+        fit_kind_heads(features, np.full(300, "swapped"), kinds=KINDS)
 
 
 def test_calibrated_heads_mean_what_they_say() -> None:
     (features, kind_of), (others, kind_of_others) = kinds_and_features(), kinds_and_features(seed=1)
-    heads = fit_kind_heads(features, kind_of, l2=1e-6)
+    heads = fit_kind_heads(features, kind_of, kinds=KINDS, l2=1e-6)
     wild = replace(heads, weight=5 * heads.weight, bias=5 * heads.bias + 1)
     tamed = calibrate_heads(wild, wild(others), kind_of_others)
     np.testing.assert_allclose(tamed(others)[:, 0], heads(others)[:, 0], atol=0.6)

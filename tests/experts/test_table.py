@@ -9,10 +9,10 @@ import pytest
 
 from stream_detect.errors import UsageError, WeightsError
 from stream_detect.experts import table
-from stream_detect.experts.heads import LinearHead, noisy_or
+from stream_detect.experts.heads import FORGED, LinearHead, noisy_or
 from stream_detect.experts.table import EXPERTS, Expert, build_experts, fingerprint, gather_logits
-from stream_detect.types import FaceCrops
-from stream_detect.weights import Weights, random_weights
+from stream_detect.types import KINDS, FaceCrops
+from stream_detect.weights import Weights, even_fusion, random_weights
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_all_five_give_a_logit_a_face(weights: Weights) -> None:
         assert logits.dtype == np.float32
         assert np.isfinite(logits).all()
         kinds = expert.kind_logits(crops())
-        assert kinds.shape == (3, 3)
+        assert kinds.shape == (3, len(KINDS))
         np.testing.assert_allclose(noisy_or(kinds), logits, atol=1e-4)
 
 
@@ -83,14 +83,15 @@ def test_the_first_weights_still_judge_by_the_features_they_knew(weights: Weight
     dim = table.FORMER_DIMS[name]
     ones, bias = np.ones(dim, np.float32), np.zeros(1, np.float32)
     former = LinearHead(mean=0 * ones, scale=1e6 * ones, weight=1e6 * ones, bias=bias)
-    expert = build_experts(replace(weights, heads=weights.heads | {name: former}), [name])[name]
+    fusion = even_fusion((name,), weights.fusion.quality, (FORGED,))
+    expert = build_experts(replace(weights, heads={name: former.as_kinds()}, fusion=fusion), [name])[name]
     np.testing.assert_allclose(expert.logits(crops()), whole[:, :dim].sum(axis=1), rtol=1e-3)
 
 
 def test_no_faces_cost_nothing(weights: Weights) -> None:
     experts = build_experts(weights).values()
     assert [expert.logits(crops(0)).shape for expert in experts] == [(0,)] * 5
-    assert [expert.kind_logits(crops(0)).shape for expert in experts] == [(0, 3)] * 5
+    assert [expert.kind_logits(crops(0)).shape for expert in experts] == [(0, len(KINDS))] * 5
 
 
 def test_a_logit_does_not_depend_on_the_other_faces(weights: Weights) -> None:

@@ -298,7 +298,7 @@ def test_a_tensor_of_the_wrong_shape(folder: Path) -> None:
 
 def test_a_fusion_of_other_experts(folder: Path) -> None:
     change_index(folder, lambda index: index["fusion"]["experts"].pop())
-    with pytest.raises(WeightsError, match=r"fusion weights must be \(15, 4, 3\), got \(31, 5, 3\)"):
+    with pytest.raises(WeightsError, match=r"fusion weights must be \(15, 4, (\d)\), got \(31, 5, \1\)"):
         load_weights(folder)
 
 
@@ -322,7 +322,7 @@ def test_a_tensor_of_whole_numbers(folder: Path) -> None:
 
 
 def test_weights_that_diverged_are_not_saved(weights: Weights, tmp_path: Path) -> None:
-    head = replace(weights.heads["color"], bias=np.full(3, np.nan, np.float32))
+    head = replace(weights.heads["color"], bias=np.full(len(KINDS), np.nan, np.float32))
     with pytest.raises(ValueError, match=r"expected finite numbers in color.bias, got NaN or infinity"):
         save_weights(replace(weights, heads={**weights.heads, "color": head}), tmp_path)
     assert list(tmp_path.iterdir()) == []
