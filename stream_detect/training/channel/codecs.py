@@ -38,7 +38,7 @@ class Coding:
 
     codec: Codec = "none"
     quality: int = 90  # JPEG's quality, or the quantizer: 0 to 51 for H.264 and H.265, 0 to 63 for VP8 and VP9
-    is_adaptive: bool = False  # H.264, H.265: finer where it is flat (constant rate factor), as uploads are
+    is_adaptive: bool = False  # H.264: finer where it is flat (a constant rate factor), as uploads are
     is_full_chroma: bool = False  # JPEG without subsampling
     grid: tuple[int, int] = (0, 0)  # where JPEG's blocks begin, pixels to the left and above, 0 to 15
     before: int = 2
@@ -68,7 +68,7 @@ class Coding:
         if self.codec in ("vp8", "vp9"):
             resilient = {"error-resilient": "default"} if self.lost == "frame" else {}  # as calls have it: WebRTC
             return {**REALTIME, "qmin": str(self.quality), "qmax": str(self.quality), **resilient}
-        rate = {"crf" if self.is_adaptive else "qp": str(self.quality)}
+        rate = {"crf" if self.is_adaptive and self.codec == "h264" else "qp": str(self.quality)}
         if self.codec == "h264":
             slices = {"slices": str(SLICES)} if self.lost == "slice" else {}
             return {"preset": "superfast", "tune": "zerolatency", **rate, **slices}

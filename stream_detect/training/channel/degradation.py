@@ -206,5 +206,7 @@ def video(
 
 
 def draw_loss(rng: Rng, codec: Codec) -> Loss:
-    kinds: tuple[Loss, ...] = ("frame", "slice", "rows") if codec == "h264" else ("frame", "rows")
-    return kinds[int(rng.integers(len(kinds)))]
+    """What is lost; no frame of H.265, whose decoder then stands still at one that lies too far back."""
+    kinds: dict[Codec, tuple[Loss, ...]] = {"h264": ("frame", "slice", "rows"), "h265": ("rows",)}
+    possible = kinds.get(codec, ("frame", "rows"))
+    return possible[int(rng.integers(len(possible)))]

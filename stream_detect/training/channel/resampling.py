@@ -11,16 +11,14 @@ from PIL import Image
 Picture = UInt8[np.ndarray, "_ _ 3"]  # (height, width, 3); what is given back may have another size
 Kernel = Literal["nearest", "area", "linear", "cubic", "lanczos"]
 KERNELS: tuple[Kernel, ...] = ("nearest", "area", "linear", "cubic", "lanczos")
-POINTWISE = {  # OpenCV's: a kernel as wide as the source's pixels, which aliases when it reduces; graphics cards do so
+POINTWISE = {  # OpenCV's: but for "area" as wide as the source's pixels, which aliases when it reduces, as GPUs do
     "nearest": cv2.INTER_NEAREST_EXACT,
     "area": cv2.INTER_AREA,
     "linear": cv2.INTER_LINEAR,
     "cubic": cv2.INTER_CUBIC,
     "lanczos": cv2.INTER_LANCZOS4,
 }
-SMOOTH = {  # Pillow's: as wide as the result's pixels, as libswscale, browsers and editors have it
-    "nearest": Image.Resampling.NEAREST,
-    "area": Image.Resampling.BOX,
+SMOOTH: dict[Kernel, Image.Resampling] = {  # Pillow's: as wide as the result's pixels, as in browsers and editors
     "linear": Image.Resampling.BILINEAR,
     "cubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
@@ -63,6 +61,6 @@ def resized(rgb: Picture, height: int, width: int, kernel: Kernel, is_smooth: bo
     """The picture at another size; pixel areas stay where they are: x becomes (x + 1/2) * scale - 1/2."""
     if rgb.shape[:2] == (height, width):
         return rgb
-    if is_smooth and kernel != "nearest":
+    if is_smooth and kernel in SMOOTH:
         return np.asarray(Image.fromarray(rgb).resize((width, height), SMOOTH[kernel]))
     return np.asarray(cv2.resize(rgb, (width, height), interpolation=POINTWISE[kernel]), np.uint8)
