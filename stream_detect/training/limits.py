@@ -13,6 +13,7 @@ from stream_detect.temporal import probability_of
 from stream_detect.training.metrics import auc
 
 FEWEST = 30  # faces of a class in a part of the quality, below which nothing is concluded from it
+FEWEST_ALARMS = 2.5  # expected at the target among the real faces of a part, below which it has no limit of its own
 CLEAR_FACE_PX = 64.0  # faces of at least this side ought to be judged
 SIZES = (40.0, 48.0, 56.0, 64.0, 80.0, 96.0, 112.0)  # sides of faces among which the size limit is sought, in pixels
 
@@ -62,7 +63,7 @@ def fit_limits(
     fake_from = max(0.0, least_above(llr[real], weight[real], target_fpr))
     for part in [] if parts is None else np.unique(parts[said][real]):
         rows = real & (parts[said] == part)  # type: ignore[index]
-        if rows.sum() >= FEWEST / target_fpr:
+        if rows.sum() * target_fpr >= FEWEST_ALARMS:
             fake_from = max(fake_from, least_above(llr[rows], weight[rows], 2 * target_fpr))
     fakes, fake_weight = -llr[~real], weight[~real]
     real_to = min(0.0, fake_from, -least_above(fakes, fake_weight, target_misses))
