@@ -47,6 +47,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--official", type=Path, help="MesoNet's published weights, such as Meso4_DF.h5")
     parser.add_argument("--held-out-of", type=Path, metavar="MANIFEST", help="leave out people whom its training saw")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that work side by side")
     parser.add_argument("--sheet", action="store_true", help=f"also show faces and their forgeries: {SHEET}")
     return parser.parse_args(arguments)
 
@@ -67,8 +68,8 @@ def robustness(args: argparse.Namespace) -> dict[str, Any]:
     from stream_detect.faces import load_detector
     from stream_detect.weights import load_weights
 
-    if args.faces < 2:
-        raise UsageError(f"expected 2 faces or more, got {args.faces}")
+    if args.faces < 2 or args.jobs < 1:
+        raise UsageError(f"expected 2 faces or more and at least one job, got {args.faces} and {args.jobs}")
     on_one_thread()
     about, started_s = told_about(args), time.monotonic()
     weights = load_weights(args.weights)
@@ -77,7 +78,7 @@ def robustness(args: argparse.Namespace) -> dict[str, Any]:
     if args.sheet:
         write_picture(folder / SHEET, contact_sheet(people, args.seed))
     with Detector("cpu", weights) as detector:
-        scores = score(people, detector, args.official, args.seed, progress)
+        scores = score(people, detector, args.official, args.seed, progress, args.jobs)
         result = result_of(scores, detector, args, about)
     result["about"]["seconds"] = rounded(time.monotonic() - started_s, 1)
     write_all(folder, result, scores, args.out is None)

@@ -1,7 +1,10 @@
 """The robustness suite's pictures and what the detector says of each: forged, sent through the channels, judged."""
 
+import contextlib
+import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from stream_detect.training.forgeries import FAMILIES, Family, Footage, Forged, 
 from stream_detect.training.looks import Look, Recorder
 from stream_detect.training.scenes import Scene
 from stream_detect.types import Face, FaceCrops
+from stream_detect.weights import Weights
 
 SOUGHT_PX = (
     320  # faces are sought on copies whose longer side is at most this: a face is then as large as in a live frame
@@ -85,36 +89,110 @@ class Shown:
     partner: int  # its real partner among the pictures shown with it
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One picture after one channel; `partner` counts from the first row of its face."""
+
+    face: int
+    family: int
+    channel: int
+    is_fake: bool
+    partner: int
+    seen: Face
+    look: Look | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """All rows of one face, and what they cost: expert -> seconds and faces."""
+
+    rows: list[Row]
+    spent: Mapping[str, tuple[float, int]]
+
+
 def score(
     people: People,
     detector: Detector,
     official: Path | None,
     seed: int,
     tell: Callable[[int, int], None] = lambda *_: None,
+    jobs: int = 1,
 ) -> Scores:
     """Forge every face in every way, send it and its forgeries through every channel, judge what comes out.
 
-    The detector's experts look one after the other, in this thread.
+    The detector's experts look one after the other, in one thread; with several jobs, in as many processes. The
+    figures are the same.
     """
+    parts = []
+    with contextlib.closing(parts_of(people, detector, official, seed, jobs)) as done:
+        for number, part in enumerate(done, start=1):
+            parts.append(part)
+            tell(number, len(people))
+    return scores_of(people, tuple(detector.experts), (MESONET,) if official else (), parts)
+
+
+def parts_of(
+    people: People, detector: Detector, official: Path | None, seed: int, jobs: int
+) -> Generator[Part, None, None]:
+    """The rows of each face, in order."""
+    if jobs == 1:
+        detector.close()
+        with Judge(people, detector, official, seed) as judge:
+            yield from map(judge, range(len(people)))
+        return
+    start = (people, detector.weights, list(detector.experts), official, seed)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, initializer=start_worker, initargs=start) as pool:
+        yield from pool.map(judge_in_worker, range(len(people)))
+
+
+def start_worker(people: People, weights: Weights, experts: list[str], official: Path | None, seed: int) -> None:
+    """Make the judge that this process keeps until it ends."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    detector = Detector("cpu", weights, experts)
     detector.close()
-    beside = {MESONET: official_mesonet(official)} if official else {}
-    table = Table(people, tuple(detector.experts), tuple(beside))
-    clocks = {name: Clock(expert) for name, expert in detector.experts.items()}
-    own = dict(detector.experts)
-    detector.experts.update({name: clock.expert for name, clock in clocks.items()})
-    try:
-        with Recorder(detector, beside).listening() as recorder:
-            for index in range(len(people)):
-                shown = forged_pictures(people, index, seed)
-                for number, channel in enumerate(CHANNELS.values()):
-                    rng = np.random.default_rng([seed, 2, index, number])
-                    scene = people.faces[index].scene
-                    sent = channel(rng, face_side(scene.face))
-                    table.add(index, number, shown, judged(scene, shown, sent, detector, recorder))
-                tell(index + 1, len(people))
-    finally:
-        detector.experts.update(own)
-    return table.scores({name: clock.ms_a_face for name, clock in clocks.items()})
+    worker["judge"] = contextlib.ExitStack().enter_context(Judge(people, detector, official, seed))
+
+
+def judge_in_worker(index: int) -> Part:
+    return worker["judge"](index)
+
+
+class Judge:
+    """Makes the rows of one face after another; a context manager, during which it listens to the detector."""
+
+    def __init__(self, people: People, detector: Detector, official: Path | None, seed: int) -> None:
+        self._people, self._detector, self._seed = people, detector, seed
+        self._own = dict(detector.experts)
+        self._clocks = {name: Clock(expert) for name, expert in self._own.items()}
+        self._recorder = Recorder(detector, {MESONET: official_mesonet(official)} if official else {})
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "Judge":
+        self._stack.callback(self._detector.experts.update, self._own)
+        self._detector.experts.update({name: clock.expert for name, clock in self._clocks.items()})
+        self._stack.enter_context(self._recorder.listening())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def __call__(self, index: int) -> Part:
+        scene, rows = self._people.faces[index].scene, list[Row]()
+        shown = forged_pictures(self._people, index, self._seed)
+        for number, channel in enumerate(CHANNELS.values()):
+            sent = channel(np.random.default_rng([self._seed, 2, index, number]), face_side(scene.face))
+            first = len(rows)
+            for one, (face, look) in zip(
+                shown, judged(scene, shown, sent, self._detector, self._recorder), strict=True
+            ):
+                rows.append(Row(index, one.family, number, one.is_fake, first + one.partner, face, look))
+        return Part(rows, {name: clock.take() for name, clock in self._clocks.items()})
+
+
+worker: dict[str, Judge] = {}  # of this process, where it is one of several
 
 
 class Clock:
@@ -132,9 +210,10 @@ class Clock:
 
         self.expert = replace(expert, extract=extract)
 
-    @property
-    def ms_a_face(self) -> float:
-        return 1000 * self.spent_s / self.faces if self.faces else float("nan")
+    def take(self) -> tuple[float, int]:
+        """Seconds, and for how many faces, since the last time."""
+        taken, self.spent_s, self.faces = (self.spent_s, self.faces), 0.0, 0
+        return taken
 
 
 def forged_pictures(people: People, index: int, seed: int) -> list[Shown]:
@@ -207,54 +286,43 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
     return shared / max(areas - shared, 1e-9)
 
 
-class Table:
-    """Collects the rows."""
+def scores_of(people: People, experts: tuple[str, ...], beside: tuple[str, ...], parts: Sequence[Part]) -> Scores:
+    """All rows as columns."""
+    rows = [row for part in parts for row in part.rows]
+    starts = np.cumsum([0, *(len(part.rows) for part in parts)])
+    partner = [int(start) + row.partner for start, part in zip(starts[:-1], parts, strict=True) for row in part.rows]
+    groups = tuple(dict.fromkeys(people.groups))
+    member = np.array([groups.index(group) for group in people.groups])
+    face = np.array([row.face for row in rows], np.int64)
+    looks = tuple(row.look for row in rows)
+    verdicts = [look.verdict if look else None for look in looks]
+    said = {name: np.array([reported(look, name) for look in looks]) for name in experts}
+    others = {name: np.array([look.beside.get(name, np.nan) if look else np.nan for look in looks]) for name in beside}
+    return Scores(
+        families=tuple(SUITE),
+        channels=tuple(CHANNELS),
+        experts=experts,
+        people=groups,
+        face=face,
+        person=member[face],
+        family=np.array([row.family for row in rows], np.int64),
+        channel=np.array([row.channel for row in rows], np.int64),
+        is_fake=np.array([row.is_fake for row in rows], bool),
+        partner=np.array(partner, np.int64),
+        face_px=np.array([face_side(row.seen) for row in rows]),
+        is_found=np.array([look is not None for look in looks]),
+        llr=np.array([np.nan if v is None or v.llr is None else v.llr for v in verdicts], np.float64),
+        is_called_fake=np.array([v is not None and v.verdict == "fake" for v in verdicts]),
+        is_decided=np.array([v is not None and v.verdict != "inconclusive" for v in verdicts]),
+        said=said | others,
+        looks=looks,
+        cost_ms={name: cost([part.spent[name] for part in parts]) for name in experts},
+    )
 
-    def __init__(self, people: People, experts: tuple[str, ...], beside: tuple[str, ...]) -> None:
-        self.people = tuple(dict.fromkeys(people.groups))
-        self.person = [self.people.index(group) for group in people.groups]
-        self.experts, self.beside = experts, beside
-        self.rows: list[tuple[int, int, int, int, bool, int, Face]] = []
-        self.looks: list[Look | None] = []
 
-    def add(self, index: int, channel: int, shown: Sequence[Shown], seen: Sequence[tuple[Face, Look | None]]) -> None:
-        first = len(self.rows)
-        for one, (face, look) in zip(shown, seen, strict=True):
-            partner = first + one.partner
-            self.rows.append((index, self.person[index], one.family, channel, one.is_fake, partner, face))
-            self.looks.append(look)
-
-    def scores(self, cost_ms: Mapping[str, float]) -> Scores:
-        face, person, number, channel, is_fake, partner, faces = (
-            np.array(c, object) for c in zip(*self.rows, strict=True)
-        )
-        verdicts = [look.verdict if look else None for look in self.looks]
-        llr = [np.nan if v is None or v.llr is None else v.llr for v in verdicts]
-        said = {name: np.array([reported(look, name) for look in self.looks]) for name in self.experts}
-        said |= {
-            name: np.array([np.nan if look is None else look.beside.get(name, np.nan) for look in self.looks])
-            for name in self.beside
-        }
-        return Scores(
-            families=tuple(SUITE),
-            channels=tuple(CHANNELS),
-            experts=self.experts,
-            people=self.people,
-            face=face.astype(np.int64),
-            person=person.astype(np.int64),
-            family=number.astype(np.int64),
-            channel=channel.astype(np.int64),
-            is_fake=is_fake.astype(bool),
-            partner=partner.astype(np.int64),
-            face_px=np.array([face_side(one) for one in faces]),
-            is_found=np.array([look is not None for look in self.looks]),
-            llr=np.array(llr, np.float64),
-            is_called_fake=np.array([v is not None and v.verdict == "fake" for v in verdicts]),
-            is_decided=np.array([v is not None and v.verdict != "inconclusive" for v in verdicts]),
-            said=said,
-            looks=tuple(self.looks),
-            cost_ms=cost_ms,
-        )
+def cost(spent: Sequence[tuple[float, int]]) -> float:
+    """Milliseconds a face."""
+    return 1000 * sum(s for s, _ in spent) / max(sum(faces for _, faces in spent), 1)
 
 
 def reported(look: Look | None, expert: str) -> float:
