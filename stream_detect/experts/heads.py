@@ -396,7 +396,7 @@ class Logistic:
 
 def projected_newton(problem: Logistic, start: np.ndarray, floors: np.ndarray, tolerance: float) -> np.ndarray | None:
     """Newton's steps within the floors (Bertsekas 1982), few where columns are few; None where a step leads nowhere."""
-    parameters = start
+    parameters: np.ndarray = start
     for _ in range(100):
         value, slopes = problem.loss_and_gradient(parameters)
         free = (parameters > floors) | (slopes < 0)

@@ -9,14 +9,12 @@ import numpy as np
 from jaxtyping import Float
 
 from stream_detect.experts.heads import REAL, fit_kind_heads, noisy_or, select
+from stream_detect.fusion.fit import fit_bands, fit_fusion, llr_limit
 from stream_detect.fusion.fusion import (
     FusionWeights,
     calibrated,
-    fit_bands,
-    fit_fusion,
     fuse,
     joint_scores,
-    llr_limit,
     standardize_quality,
     subset,
     with_kinds,
@@ -62,7 +60,7 @@ def make_folds(
     if len(names) < people:
         raise ValueError(f"expected at least {people} people to leave some of them out, got {len(names)}")
     of_person = {name: k % people for k, name in enumerate(names)}
-    of_family = {}
+    of_family: dict[str, int] = {}
     for kind in np.unique(kind_of[kind_of != REAL]):
         of_family |= {name: k % parts for k, name in enumerate(np.unique(families[kind_of == kind]))}
     person = np.array([of_person[str(group)] for group in groups])
@@ -130,7 +128,8 @@ class Footing:
     @property
     def labels(self) -> np.ndarray:
         """1 for fake, 0 for real."""
-        return (self.kind_of != REAL).astype(int)
+        labels: np.ndarray = (self.kind_of != REAL).astype(int)
+        return labels
 
     def rows(self, rows: np.ndarray) -> "Footing":
         parts = (self.logits, self.quality, self.kind_of, self.family, self.groups, self.weight)

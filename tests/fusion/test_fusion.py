@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from stream_detect.fusion.calibration import expected_calibration_error
+from stream_detect.fusion.fit import calibrate_fusion, fit_fusion
 from stream_detect.fusion.fusion import (
     FusionWeights,
     band_shares,
-    calibrate_fusion,
     disagreement,
     empty_fusion,
-    fit_fusion,
     fuse,
     fuse_kinds,
     joint_scores,
