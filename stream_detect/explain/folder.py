@@ -40,7 +40,7 @@ class ExplanationFolder:
             OutputError: if it can't be written any more.
         """
         subject = subject_of(explanation.score.path)
-        name = self._free_name(Path(explanation.score.path).stem, subject)
+        name = self._free_name(Path(explanation.score.path).stem or "picture", subject)
         explanation.save(self._folder / name, subject)
         return name
 

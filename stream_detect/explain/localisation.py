@@ -29,6 +29,21 @@ def localisation_auc(
     return np.array([one_auc(*pair) for pair in zip(places, masks, strict=True)], np.float64)
 
 
+def blind_maps(masks: Float[np.ndarray, "faces height width"]) -> Float[np.ndarray, "faces height width"]:
+    """What a map can say without looking: for each face, the mean mask of the others.
+
+    Forgeries lie where faces have eyes, mouths and borders, so that much of a localisation can be guessed; a map is
+    worth what its `localisation_auc` has beyond that of these.
+
+    Raises:
+        ValueError: if there are fewer than two masks.
+    """
+    if len(masks) < 2:
+        raise ValueError(f"expected the masks of two faces or more, got {len(masks)}")
+    others: np.ndarray = (masks.sum(axis=0) - masks) / (len(masks) - 1)
+    return others
+
+
 def one_auc(places: Float[np.ndarray, "height width"], mask: Float[np.ndarray, "_ _"]) -> float:
     import cv2
 

@@ -22,7 +22,10 @@ class Lesson:
     has_places: bool = False  # whether each place of the face was learned too, or the face as a whole alone
 
 
-LESSONS = {"synthesised": Lesson(("synthesised", "resynthesised")), "border": Lesson(("blended", "partial"), has_places=True)}
+LESSONS = {
+    "synthesised": Lesson(("synthesised", "resynthesised")),
+    "border": Lesson(("blended", "partial"), has_places=True),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -45,12 +45,7 @@ ASKED = {
     "blended": ("Pasted in?", "looks like another face pasted in"),
     "partial": ("Altered in part?", "looks altered"),
 }
-LESSONS = {
-    "synthesised": "generated faces",
-    "resynthesised": "redrawn faces",
-    "blended": "pasted-in faces",
-    "partial": "altered parts",
-}
+LESSONS = {"synthesised": "generated", "resynthesised": "redrawn", "blended": "pasted-in", "partial": "partly altered"}
 
 
 def save_picture(explanation: Explanation, path: Path, subject: str = "") -> Path:
@@ -204,7 +199,7 @@ def map_words(one: FaceMap) -> tuple[str, str]:
         words, seen = ASKED[one.kinds[0]]
         return words, f"bright = {seen}; most suspicious place {float(one.values.max()):.2f}"
     lesson = " and ".join(LESSONS[kind] for kind in one.kinds)
-    whom = f"the network for {lesson}" if lesson else "the attention network"
+    whom = f"the network for {lesson} faces" if lesson else "the attention network"
     return "Where it looks", f"bright = counts more for {whom}; not a map of what is forged"
 
 

@@ -18,7 +18,7 @@ EXPERTS = {"spectrum": 0.4, "residual": None, "attention": 0.97}
 def maps(num: int = 3) -> list[FaceMap]:
     values = np.random.default_rng(2).random((1, 8, 8)).astype(np.float32)
     told = [
-        FaceMap("attention synthesised", ("synthesised",), False, 4 * values, 192),
+        FaceMap("attention synthesised", ("synthesised", "resynthesised"), False, 4 * values, 192),
         FaceMap("attention border", ("blended",), True, values, 224),
         FaceMap("attention border", ("partial",), True, values.mean(axis=(1, 2), keepdims=True) + 0 * values, 224),
     ]

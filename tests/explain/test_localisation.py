@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stream_detect.explain.localisation import localisation_auc
+from stream_detect.explain.localisation import blind_maps, localisation_auc
 
 
 def mouth(num: int = 1) -> np.ndarray:
@@ -53,3 +53,14 @@ def test_a_face_that_is_wholly_forged_or_not_at_all_has_no_figure(mask):
 def test_a_mask_that_is_missing_fails():
     with pytest.raises(ValueError, match="expected a mask for each of 2 maps, got 1"):
         localisation_auc(np.zeros((2, 4, 4)), np.zeros((1, 4, 4)))
+
+
+def test_blind_maps_are_the_mean_of_the_other_masks():
+    masks = np.stack([np.full((2, 2), share) for share in (0.0, 0.5, 1.0)])
+    assert blind_maps(masks)[:, 0, 0].tolist() == [0.75, 0.5, 0.25]
+    with pytest.raises(ValueError, match="two faces or more, got 1"):
+        blind_maps(masks[:1])
+
+
+def test_what_can_be_guessed_is_found_without_looking():
+    assert localisation_auc(blind_maps(mouth(3)), mouth(3)).tolist() == [1, 1, 1]

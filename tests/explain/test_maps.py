@@ -36,11 +36,11 @@ def test_a_network_of_which_nothing_is_known_shows_where_it_looks():
 
 
 def test_trunks_give_a_map_for_each_kind_of_which_they_learned_places():
-    trunks = {"synthesised": net(1), "border": net(2, crop_px=224)}
+    trunks = {"synthesised": net(2), "border": net(2, crop_px=224)}
     maps = face_maps(weights_with(attention=AttentionTrunks(trunks)), faces())
     told = [(one.network, one.kinds, one.is_forgery, one.crop_px) for one in maps]
     assert told == [
-        ("attention synthesised", ("synthesised",), False, 256),
+        ("attention synthesised", ("synthesised", "resynthesised"), False, 256),
         ("attention border", ("blended",), True, 224),
         ("attention border", ("partial",), True, 224),
     ]

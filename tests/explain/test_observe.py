@@ -44,7 +44,7 @@ def test_an_array_is_explained_too(detector):
     assert told.score.path == ""
     assert told.sight is not None
     with pytest.raises(ValueError, match="uint8 picture"):
-        detector.explain(np.zeros((4, 4), np.uint8))
+        detector.explain(np.zeros((0, 4, 3), np.uint8))
 
 
 def test_a_clip_shows_the_deciding_face_where_it_looks_worst(detector, clip):
