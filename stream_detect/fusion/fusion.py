@@ -16,7 +16,7 @@ from stream_detect.experts.heads import FORGED, even_prior, noisy_or
 
 LOGIT_LIMIT = 10.0  # an expert's logit counts no further than this
 QUALITY_LIMIT = 4.0  # nor a quality measure, in standard deviations
-JOINTS = ("noisy_or", "linear")
+JOINTS = ("noisy_or", "max", "linear")
 LOOSE = np.full(1, 1e6, np.float32)  # no limit
 
 
@@ -25,7 +25,7 @@ class FusionWeights:
     """One row of weights for each subset of the experts: row `r` is for those whose bit is set in `r + 1`.
 
     llr_k = sum_e max(weights_ek + modulation_ek . q, 0) * logit_ek + quality_weights_k . q + bias_k for each kind k,
-    where q are the standardized quality measures; joint = noisy_or(llr + prior), or the sum over the kinds;
+    where q are the standardized quality measures; joint = noisy_or(llr + prior), the largest or the sum of the kinds;
     llr = scale(s) * joint + offset(s), within +-limit, where s = band_axis . q says how good the picture is, and scale
     and offset are linear between the bands' knots. All arrays are float32.
     """
@@ -33,7 +33,7 @@ class FusionWeights:
     experts: tuple[str, ...]  # columns of the logits, bit 0 first
     quality: tuple[str, ...]  # columns of the quality measures
     kinds: tuple[str, ...]  # of forgery, the last axis of the logits
-    joint: str  # "noisy_or": any kind is enough; "linear": the kinds' evidence adds up
+    joint: str  # "noisy_or": any kind is enough; "max": the likeliest kind speaks; "linear": all evidence adds up
     quality_mean: np.ndarray  # (quality,)
     quality_scale: np.ndarray  # (quality,), positive
     weights: np.ndarray  # (subsets, experts, kinds), 0 for those outside the subset
@@ -172,6 +172,9 @@ def joined(kinds: Float[np.ndarray, "faces kinds"], fusion: FusionWeights) -> Fl
     if fusion.joint == "linear":
         total: np.ndarray = kinds.sum(axis=1)
         return total
+    if fusion.joint == "max":
+        largest: np.ndarray = kinds.max(axis=1)
+        return largest
     return noisy_or(kinds, fusion.prior)
 
 

@@ -44,6 +44,13 @@ FUSIONS: dict[str, dict[str, Any]] = {  # ways to fuse, of which the one with th
         "l2_quality": 0.1,
         "modulate": ("log2_face_px", "sharpness", "blockiness", "flatness", "fine_share"),
     },
+    "max": {"joint": "max", "l2": 3e-3, "l2_quality": 1.0},
+    "max, quality weighs experts": {
+        "joint": "max",
+        "l2": 3e-3,
+        "l2_quality": 0.1,
+        "modulate": ("log2_face_px", "sharpness", "flatness", "fine_share"),
+    },
     "linear": {"joint": "linear", "l2": 3e-3, "l2_quality": 1.0},
 }
 MESONET_DROPOUT = 0.1
@@ -98,8 +105,15 @@ class Prepared:
         return np.array([self.items[k].group for k in self.samples.item])
 
 
-def train(settings: TrainSettings, tell: Tell = lambda *_: None) -> dict[str, Any]:
+def train(
+    settings: TrainSettings, tell: Tell = lambda *_: None, warn: Callable[[str], None] = lambda words: None
+) -> dict[str, Any]:
     """Train, write the weights and their model card; gives the card's figures: AUC by expert and way of forging.
+
+    Args:
+        settings: what to train on and for how long.
+        tell: hears how far each step is.
+        warn: hears of files that were left out.
 
     Raises:
         ConfigError: if there are too few people to hold some out, no faces, or other work in the run's folder.
@@ -114,7 +128,7 @@ def train(settings: TrainSettings, tell: Tell = lambda *_: None) -> dict[str, An
     claim_run(items, settings)
     store = SceneStore(settings.run / "scenes")
     detector = load_detector()
-    for index in collect(items, store, detector, settings.per_clip):
+    for index in collect(items, store, detector, settings.per_clip, warn):
         tell("cutting faces", index + 1, len(items), items[index].path.name)
     prepared = prepare(items, make_samples(items, store, settings, tell))
     networks = train_networks(prepared, settings, tell)
