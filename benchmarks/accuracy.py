@@ -44,7 +44,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("data", type=Path, metavar="DATA")
     parser.add_argument("--weights", type=Path, help="a folder; by default the shipped ones")
     parser.add_argument(
-        "--mesonet", type=Path, action="append", help="MesoNet's published weights; by default those beside DATA"
+        "--mesonet", type=Path, action="append", help="MesoNet's published weights; by default Meso4 beside DATA"
     )
     parser.add_argument("--jobs", type=int, default=2, help="processes that score side by side")
     parser.add_argument("--draws", type=int, default=1000, help="of the bootstrap over people")
@@ -87,7 +87,7 @@ def manifests(data: Path) -> tuple[Path, Path]:
 
 def mesonets(args: argparse.Namespace) -> tuple[Path, ...]:
     """MesoNet's published weights: those that were named, or those of a folder beside the data; perhaps none."""
-    return tuple(args.mesonet or sorted((args.data.resolve().parent / "peers" / "mesonet").rglob("Meso*.h5")))
+    return tuple(args.mesonet or sorted((args.data.resolve().parent / "peers" / "mesonet").rglob("Meso4_*.h5")))
 
 
 def evaluate_on(terms: Any, train: Path, val: Path, official: tuple[Path, ...], args: argparse.Namespace) -> None:
@@ -137,7 +137,8 @@ def write_pages(args: argparse.Namespace) -> Path:
         suite=read_if_there(RESULTS / version("stream-detect") / "robustness.json"),
         version=version("stream-detect"),
     )
-    folder, path = args.docs / "evaluation", args.docs / "accuracy.md"
+    docs: Path = args.docs
+    folder, path = docs / "evaluation", docs / "accuracy.md"
     try:
         publish(args.run, folder)
         for terms in TERMS:

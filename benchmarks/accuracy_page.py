@@ -224,8 +224,8 @@ def calibration_targets(measured: Measured) -> list[Target]:
     within = f" ({ends(still['calibration_error_interval'])})" if error is not None else ""
     words = "calibration error in domain (stills as published: training knows their generators)"
     told = [Target(words, "at most 0.03", number(error) + within, None if error is None else error <= 0.03)]
-    worst = measured.suite and measured.suite["figures"]["summary"]["worst_calibration_error"]
-    value = worst and worst["value"]
+    worst = measured.suite["figures"]["summary"]["worst_calibration_error"] if measured.suite else {}
+    value: float | None = worst.get("value")
     words = "calibration error, worst channel" + (f" ({worst['channel']})" if worst else "")
     return [*told, Target(words, "at most 0.08", number(value), None if value is None else value <= 0.08)]
 
