@@ -6,6 +6,7 @@ up-sampling operations in CNN-based generative network" (NPR), CVPR 2024, for di
 up-samplers leave correlated. Filters are sums of shifted slices, so that any array namespace runs them.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -104,40 +105,53 @@ def high_pass(tiles: Float[Any, "... height width"]) -> dict[str, Any]:
     D = (1, -2, 1), SQUARE 3x3 is D across D, and the published SQUARE 5x5 (KV) kernel is minus SQUARE 3x3 smoothed by
     2 at the centre and 1 at the four diagonals.
     """
-    first_h, first_v = tiles[..., 1:] - tiles[..., :-1], tiles[..., 1:, :] - tiles[..., :-1, :]
-    second_h = first_h[..., 1:] - first_h[..., :-1]
+    return dict(_each_high_pass(tiles))
+
+
+def _each_high_pass(tiles: Any) -> Iterator[tuple[str, Any]]:
+    """`high_pass` one by one, so that what is done with each stays within a CPU's cache."""
+    first_v = tiles[..., 1:, :] - tiles[..., :-1, :]
+    yield "first_v", first_v
     second_v = first_v[..., 1::2, :] - first_v[..., :-1:2, :]
-    slope = second_h[..., 1:, :] - second_h[..., :-1, :]
-    square3 = slope[..., 1:, :] - slope[..., :-1, :]
+    yield "second_v", second_v
+    yield "third_v", first_v[..., 2::2, :] - first_v[..., 1:-1:2, :] - second_v
+    first_h = tiles[..., 1:] - tiles[..., :-1]
+    yield "first_h", first_h
+    second_h = first_h[..., 1:] - first_h[..., :-1]
     rows = second_h[..., ::2, :]
+    yield "second_h", rows
+    yield "third_h", rows[..., 1:] - rows[..., :-1]
+    slope = second_h[..., 1:, :] - second_h[..., :-1, :]
+    yield "edge3", slope[..., ::2, :] + second_h[..., 1::2, :]
+    square3 = slope[..., 1:, :] - slope[..., :-1, :]
+    yield "square3", square3
     beside = square3[..., ::2, 2:] + square3[..., ::2, :-2]
-    return {
-        "first_h": first_h,
-        "first_v": first_v,
-        "second_h": rows,
-        "second_v": second_v,
-        "third_h": rows[..., 1:] - rows[..., :-1],
-        "third_v": first_v[..., 2::2, :] - 2 * first_v[..., 1:-1:2, :] + first_v[..., :-2:2, :],
-        "edge3": slope[..., ::2, :] + second_h[..., 1::2, :],
-        "square3": square3,
-        "square5": beside[..., 1:, :] + beside[..., :-1, :] + 2 * square3[..., 1:-1:2, 1:-1],
-    }
+    yield "square5", beside[..., 1:, :] + beside[..., :-1, :] + 2 * square3[..., 1:-1:2, 1:-1]
 
 
 def _tile_statistics(xp: Any, tiles: Any) -> list[Any]:
     """The statistics of `_FACE_NAMES`, in groups of shape (faces, tiles, some)."""
-    residuals = high_pass(tiles)
-    signs = clip(residuals["square3"], -4 * STEP, 4 * STEP)
-    edges = {name: clip(r, -LIMIT * WEIGHTS[name], LIMIT * WEIGHTS[name]) for name, r in residuals.items()}
-    sizes = {name: xp.abs(edge) for name, edge in edges.items()}
-    means = {name: _truncated_means(xp, size, WEIGHTS[name]) for name, size in sizes.items()}
-    fine, coarse, square = (xp.stack(kind, axis=-1) for kind in zip(*means.values(), strict=True))
+    means, edges, lags, lines = {}, {}, {}, {}
+    for name, residual in _each_high_pass(tiles):
+        edge = clip(residual, -LIMIT * WEIGHTS[name], LIMIT * WEIGHTS[name])
+        size = xp.abs(edge)
+        means[name] = _truncated_means(xp, size, WEIGHTS[name])
+        if name in _LAGS:
+            lags[name] = _LAGS[name](xp, edge, means[name][2] * WEIGHTS[name] ** 2)
+        if name == "square3":
+            signs = clip(residual, -4 * STEP, 4 * STEP)
+            lags["sign"] = _both_lags(xp, signs, _mean_square(xp, signs))
+        if name in ("first_h", "first_v"):
+            edges[name], lines[name] = edge, (xp.mean(size, axis=-2), xp.mean(size, axis=-1))
+    correlations = [*lags["first_h"], *lags["first_v"], *lags["square3"], *lags["sign"], *_neighbours(xp, tiles, edges)]
+    return [*_shapes(xp, means), xp.stack(correlations, axis=-1), *_phases_and_grids(xp, lines)]
+
+
+def _shapes(xp: Any, means: dict[str, tuple[Any, Any, Any]]) -> tuple[Any, Any, Any]:
+    """Fine, coarse and peaked of all filters in the order of `WEIGHTS`, from their `_truncated_means`."""
+    fine, coarse, square = (xp.stack([means[name][k] for name in WEIGHTS], axis=-1) for k in range(3))
     mean = coarse + FLOOR
-    shapes = [xp.log(fine + FLOOR), xp.log(mean), xp.log((square + FLOOR**2) / (mean * mean))]
-    energy = {name: means[name][2] * WEIGHTS[name] ** 2 for name in ("first_h", "first_v", "square3")}
-    lags = [*_lags(xp, edges, energy), *_both_lags(xp, signs, _mean_square(xp, signs))]
-    correlations = xp.stack([*lags, *_neighbours(xp, tiles, edges)], axis=-1)
-    return [*shapes, correlations, *_phases_and_grids(xp, sizes)]
+    return xp.log(fine + FLOOR), xp.log(mean), xp.log((square + FLOOR**2) / (mean * mean))
 
 
 def _truncated_means(xp: Any, size: Any, weight: float) -> tuple[Any, Any, Any]:
@@ -146,21 +160,19 @@ def _truncated_means(xp: Any, size: Any, weight: float) -> tuple[Any, Any, Any]:
     return fine / weight, _mean(xp, size) / weight, _mean_square(xp, size) / weight**2
 
 
-def _lags(xp: Any, edges: dict[str, Any], energy: dict[str, Any]) -> list[Any]:
-    across = _lag_v(xp, edges["first_h"], energy["first_h"]), _lag_h(xp, edges["first_v"], energy["first_v"])
-    return [*across, *_both_lags(xp, edges["square3"], energy["square3"])]
-
-
 def _both_lags(xp: Any, residual: Any, energy: Any) -> tuple[Any, Any]:
-    return _lag_h(xp, residual, energy), _lag_v(xp, residual, energy)
+    return *_lag_h(xp, residual, energy), *_lag_v(xp, residual, energy)
 
 
-def _lag_h(xp: Any, residual: Any, energy: Any) -> Any:
-    return _mean(xp, residual[..., 1:] * residual[..., :-1]) / (energy + FLOOR**2)
+def _lag_h(xp: Any, residual: Any, energy: Any) -> tuple[Any]:
+    return (_mean(xp, residual[..., 1:] * residual[..., :-1]) / (energy + FLOOR**2),)
 
 
-def _lag_v(xp: Any, residual: Any, energy: Any) -> Any:
-    return _mean(xp, residual[..., 1:, :] * residual[..., :-1, :]) / (energy + FLOOR**2)
+def _lag_v(xp: Any, residual: Any, energy: Any) -> tuple[Any]:
+    return (_mean(xp, residual[..., 1:, :] * residual[..., :-1, :]) / (energy + FLOOR**2),)
+
+
+_LAGS = {"first_h": _lag_v, "first_v": _lag_h, "square3": _both_lags}  # each (xp, residual, its mean square)
 
 
 def _neighbours(xp: Any, tiles: Any, edges: dict[str, Any]) -> list[Any]:
@@ -172,12 +184,11 @@ def _neighbours(xp: Any, tiles: Any, edges: dict[str, Any]) -> list[Any]:
     return [2 * _mean(xp, one * other) / (energies + FLOOR**2) for one, other, energies in pairs]
 
 
-def _phases_and_grids(xp: Any, sizes: dict[str, Any]) -> list[Any]:
-    """Periods of two, then of the coders' blocks, in the mean magnitude of columns and of rows."""
-    right, below = sizes["first_h"], sizes["first_v"]
-    lines = [xp.mean(size, axis=axis) for size, axis in ((right, -2), (right, -1), (below, -2), (below, -1))]
-    phases = _contrast(xp, xp.stack([line[..., :62] for line in lines], axis=-2))
-    grids = _periodicity(xp, xp.stack([lines[0], lines[3]], axis=-2))
+def _phases_and_grids(xp: Any, lines: dict[str, tuple[Any, Any]]) -> list[Any]:
+    """Periods of two, then of the coders' blocks, in the mean magnitude of each column and of each row."""
+    (right, right_rows), (below_columns, below) = lines["first_h"], lines["first_v"]
+    phases = _contrast(xp, xp.stack([line[..., :62] for line in (right, right_rows, below_columns, below)], axis=-2))
+    grids = _periodicity(xp, xp.stack([right, below], axis=-2))
     return [phases, xp.reshape(grids, (*grids.shape[:2], 2 * len(PERIODS)))]
 
 
