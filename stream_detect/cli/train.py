@@ -1,20 +1,26 @@
-"""`stream-detect train`: weights from the user's own footage."""
+"""`stream-detect train`: weights adapted to the user's own footage, or learned anew from a manifest."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from stream_detect.errors import UsageError
+
 EXAMPLE = (
-    "Examples: stream-detect train footage/manifest.csv --out my-weights/\n\n"
-    "stream-detect train --real interviews/ --real calls/ --out my-weights/ (real footage alone is enough)"
+    "Examples: stream-detect train --real interviews/ --real calls/ --out my-weights/ (real footage alone is enough; "
+    "minutes)\n\n"
+    "stream-detect train footage/manifest.csv --out my-weights/ (everything anew; hours)"
 )
+Tell = Callable[[str, int, int, str], None]
 
 
 def train(
     manifest: Annotated[
-        Path | None, typer.Argument(metavar="MANIFEST.csv", help="Columns path and label (real or fake), and more.")
+        Path | None,
+        typer.Argument(metavar="MANIFEST.csv", help="Train everything anew: columns path and label (real or fake)."),
     ] = None,
     real: Annotated[
         list[Path] | None, typer.Option(metavar="DIR", help="A folder of real footage; may be given several times.")
@@ -22,23 +28,59 @@ def train(
     fake: Annotated[
         list[Path] | None, typer.Option(metavar="DIR", help="A folder of forged footage; may be given several times.")
     ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Adapt these weights instead of the shipped ones.")
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the weights go.")] = Path("weights"),
     run: Annotated[
         Path, typer.Option(metavar="DIR", help="Where unfinished work is kept; give it again to go on.")
     ] = Path("training-run"),
-    rounds: Annotated[int, typer.Option(min=1, help="How often every scene is forged and degraded anew.")] = 2,
-    epochs: Annotated[float, typer.Option(help="Passes of each network over the samples.")] = 3.0,
+    faces: Annotated[int, typer.Option(min=1, help="Adapting: forge at most so many faces, evenly over people.")] = 500,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that forge and degrade.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="MANIFEST: how often every scene is forged and degraded.")] = 2,
+    epochs: Annotated[float, typer.Option(help="MANIFEST: passes of each network over the samples.")] = 3.0,
     mesonet: Annotated[
-        Path | None, typer.Option(metavar="FILE.h5", help="Published Meso-4 weights to start the mesonet expert from.")
+        Path | None, typer.Option(metavar="FILE.h5", help="MANIFEST: published Meso-4 weights to start from.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed, other forgeries.")] = 11,
 ) -> None:
-    """Train experts, fusion and calibration on your own footage, and write weights for --weights.
+    """Adapt the weights to your own footage (--real DIR, minutes), or train them anew (MANIFEST.csv, hours).
 
     Forgeries are made from real faces; real and forged ones go through the same compression, resizing, blur and noise.
+    Adapting keeps the networks; heads, fusion and calibration change where that is clearly better for people held out.
+    A folder of pictures within DIR, or a clip, counts as one person.
     """
     from stream_detect.cli.app import INTERRUPTED, say
     from stream_detect.cli.progress import progress_teller
+
+    if manifest and (real or fake or weights):
+        raise UsageError("MANIFEST.csv trains anew, --real adapts weights: expected one of them, got both")
+    try:
+        with ExitStack() as stack:
+            tell = progress_teller(stack)
+            if manifest:
+                notes = train_anew(manifest, out, run, rounds, epochs, mesonet, jobs, seed, tell)
+            else:
+                notes = adapt_to(tuple(real or ()), tuple(fake or ()), weights, out, run, faces, jobs, seed, tell)
+    except KeyboardInterrupt:
+        say(f"interrupted; run again with the same --run {run} to go on")
+        raise typer.Exit(INTERRUPTED) from None
+    typer.echo(f"the weights and {notes} are in {out}: stream-detect watch SOURCE --weights {out}")
+
+
+def train_anew(
+    manifest: Path,
+    out: Path,
+    run: Path,
+    rounds: int,
+    epochs: float,
+    mesonet: Path | None,
+    jobs: int,
+    seed: int,
+    tell: Tell,
+) -> str:
+    """Train everything on a manifest; gives the name of the card beside the weights."""
+    from stream_detect.cli.app import say
     from stream_detect.training.card import CARD
     from stream_detect.training.train import TrainSettings
     from stream_detect.training.train import train as learn
@@ -47,17 +89,32 @@ def train(
         out=out,
         run=run,
         manifest=manifest,
-        real=tuple(real or ()),
-        fake=tuple(fake or ()),
         rounds=rounds,
         epochs=epochs,
         mesonet_start=mesonet,
+        jobs=jobs,
         seed=seed,
     )
-    try:
-        with ExitStack() as stack:
-            learn(settings, progress_teller(stack))
-    except KeyboardInterrupt:
-        say(f"interrupted; run again with the same --run {run} to go on")
-        raise typer.Exit(INTERRUPTED) from None
-    typer.echo(f"the weights and {CARD} are in {out}: stream-detect watch SOURCE --weights {out}")
+    learn(settings, tell, say)
+    return CARD
+
+
+def adapt_to(
+    real: tuple[Path, ...],
+    fake: tuple[Path, ...],
+    weights: Path | None,
+    out: Path,
+    run: Path,
+    faces: int,
+    jobs: int,
+    seed: int,
+    tell: Tell,
+) -> str:
+    """Adapt weights to folders and print what that gained; gives the name of the notes beside the weights."""
+    from stream_detect.cli.app import say
+    from stream_detect.training.adapt import NOTES, AdaptSettings, adapt, figures_text, summary
+
+    report = adapt(AdaptSettings(out, run, real, fake, weights, faces, jobs=jobs, seed=seed), tell, say)
+    typer.echo(summary(report))
+    typer.echo(figures_text(report))
+    return NOTES

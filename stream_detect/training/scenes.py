@@ -1,7 +1,7 @@
 """Faces with their surroundings, cut once from every file of a manifest, before anything is forged or degraded."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,12 +114,22 @@ class SceneStore:
         return faces
 
 
-def collect(items: Sequence[Item], store: SceneStore, detector: FaceDetector, per_clip: int) -> Iterator[int]:
-    """Cut the scenes of each item that the store lacks; yields each index as it is done. Unreadable files give none."""
+def collect(
+    items: Sequence[Item],
+    store: SceneStore,
+    detector: FaceDetector,
+    per_clip: int,
+    on_skipped: Callable[[str], None] = lambda words: None,
+) -> Iterator[int]:
+    """Cut the scenes of each item that the store lacks; yields each index as it is done.
+
+    A file that can't be read gives none, and `on_skipped` hears its name and what is wrong.
+    """
     for index, item in enumerate(items):
         if not store.is_done(index):
             try:
                 store.save(index, list(scenes_of(item, index, detector, per_clip)))
-            except SourceError:
+            except SourceError as error:
+                on_skipped(f"left out: {error}")
                 store.save(index, [])
         yield index
