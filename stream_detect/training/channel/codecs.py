@@ -20,7 +20,11 @@ Loss = Literal["nothing", "frame", "slice", "rows"]
 VIDEO: tuple[Codec, ...] = ("h264", "h265", "vp8", "vp9")
 ENCODERS = {"h264": "libx264", "h265": "libx265", "vp8": "libvpx", "vp9": "libvpx-vp9"}
 DECODERS = {"libx264": "h264", "libx265": "hevc", "libvpx": "vp8", "libvpx-vp9": "vp9"}
-REALTIME = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}
+REALTIME = {"deadline": "realtime", "lag-in-frames": "0"}
+SPEED = {
+    "vp8": "-8",
+    "vp9": "8",
+}  # VP8 takes a positive one for a bound and looks at the clock: not the same bytes twice
 UNLIMITED = 50_000_000  # bit/s: libvpx's quantizer is held by its bounds, not by the rate
 START_CODE = b"\0\0\1"
 SLICE = 1  # H.264's type of a unit that holds a part of a predicted picture (ITU-T H.264, table 7-1)
@@ -67,7 +71,8 @@ class Coding:
         """The encoder's settings; the quantizer is constant but for `is_adaptive`."""
         if self.codec in ("vp8", "vp9"):
             resilient = {"error-resilient": "default"} if self.lost == "frame" else {}  # as calls have it: WebRTC
-            return {**REALTIME, "qmin": str(self.quality), "qmax": str(self.quality), **resilient}
+            bounds = {"qmin": str(self.quality), "qmax": str(self.quality)}
+            return {**REALTIME, "cpu-used": SPEED[self.codec], **bounds, **resilient}
         rate = {"crf" if self.is_adaptive and self.codec == "h264" else "qp": str(self.quality)}
         if self.codec == "h264":
             slices = {"slices": str(SLICES)} if self.lost == "slice" else {}

@@ -56,6 +56,15 @@ def test_every_picture_comes_back_in_order(codec):
     assert [frame.pts_s for frame in frames] == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
 
 
+@pytest.mark.parametrize("codec", VIDEO)
+def test_the_clock_has_no_say(codec):
+    packets = [
+        encoded(drifting(noise(400, 400), (1.5, -0.7), 3), ENCODERS[codec], Coding(codec, 30).options())
+        for _ in "abcdef"
+    ]
+    assert all(again == packets[0] for again in packets)
+
+
 def test_a_bit_rate_is_kept():
     frames = [np.roll(noise(96, 128), k, axis=1) for k in range(10)]
     sizes = [sum(map(len, encoded(frames, "libx264", {"preset": "ultrafast"}, 25, rate))) for rate in (50_000, 500_000)]
