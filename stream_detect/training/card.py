@@ -30,9 +30,7 @@ UNKNOWN = (
 LIMITS = (
     "The figures above are on footage of the same sources as the training, forged and degraded in the same ways. "
     "On other cameras, other codecs and forgeries made otherwise expect less: run `stream-detect evaluate` on yours.",
-    "The people behind the figures were kept from networks and heads, but fusion and calibration were fitted on "
-    "them: the row `fused` flatters a little.",
-    "Faces that come to less than about 40 pixels, heavy blur and heavy compression are beyond what was learned.",
+    "Faces below the size in heads.json (`min_face_px`), heavy blur and heavy compression are beyond what was learned.",
     "A forgery whose traces the channel has wiped out can't be seen. A low score is no proof that a face is real.",
 )
 
@@ -64,11 +62,14 @@ def card_text(report: Report, items: Sequence[Item], settings: "TrainSettings") 
         f"Made by `stream-detect train` {version('stream-detect')} ({chosen}).",
         "## Learned from",
         data_table(items),
-        "Forgeries were also made from the real faces: self-blends (after Shiohara & Yamasaki, CVPR 2022) and swaps "
-        "between people. Real and forged faces went through the same resizing, blur, noise, JPEG and H.264.",
+        f"Forgeries were also made from the real faces, by {families()}. Real and forged faces went through the same "
+        "draws of resizing, screens, filters, light, noise, JPEG, H.264, H.265, VP8, VP9 and lost packets, of strength "
+        "0 (untouched) to 0.85.",
         "Licence: these weights were learned from the footage named here, and its terms may reach as far as they do. "
         "Check them before you pass the weights on.",
         "## Measured on people held out (AUC)",
+        "Rows with an expert's name alone are its own word; those with `alone`, `without` and `fused` are the fusion's, "
+        "said by fits that saw neither the person nor the way of forging. The networks and heads saw the ways.",
         figures_table(report),
         CANT,
         "\n".join(f"- {limit}" for limit in LIMITS),
@@ -160,6 +161,13 @@ def band_parts(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
                 parts.append(f"{SHOWN[kind].capitalize()}, {TERMS[terms]}:")
                 parts.append("\n".join(bands_tables(report[kind]["bands"])).strip())
     return parts
+
+
+def families() -> str:
+    """The training's own ways of forging, in words."""
+    from stream_detect.training.forgeries import FAMILIES
+
+    return ", ".join(FAMILIES)
 
 
 def data_table(items: Sequence[Item]) -> str:
