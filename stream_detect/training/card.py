@@ -68,7 +68,7 @@ def card_text(report: Report, items: Sequence[Item], settings: "TrainSettings") 
         "Licence: these weights were learned from the footage named here, and its terms may reach as far as they do. "
         "Check them before you pass the weights on.",
         "## Measured on people held out (AUC)",
-        "Rows with an expert's name alone are its own word; those with `alone`, `without` and `fused` are the fusion's, "
+        "Rows with an expert's name are its own word; those with `alone`, `without` and `fused` are the fusion's, "
         "said by fits that saw neither the person nor the way of forging. The networks and heads saw the ways.",
         figures_table(report),
         CANT,
