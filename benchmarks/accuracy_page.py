@@ -116,9 +116,10 @@ def head(measured: Measured) -> str:
         "Printed by `make accuracy` from the reports in [evaluation/](evaluation/); no figure here is written by hand. "
         f"Measured at {about['at']}, commit {about['commit']}, weights {raw['weights'][:12]}, stream-detect "
         f"{measured.version}.\n\n"
-        f"{raw['files']} files of people and sources that training never saw; {len(failed)} could not be read; "
+        f"{raw['files']} files that training never saw, and of nobody whom it is known to have seen; {len(failed)} "
+        "could not be read; "
         f"{raw['near_duplicates_left_out']} near-duplicates of training files are left out. Intervals are 90 %, from "
-        f"{raw['draws']} draws of people with replacement. Nothing was tuned on these files."
+        f"{raw['draws']} draws of people with replacement."
     )
 
 
