@@ -98,7 +98,7 @@ def verdict_table(part: Part) -> list[str]:
         one = part[key]
         bounds = [number(one["bound_95"]), f"{one['people_called']} of {one['people']}", number(one["people_bound_95"])]
         rows.append([words, f"{one['called']} of {one['judged']}", with_interval(one, "share"), *bounds])
-    title = f"fake from {limits['fake']}, real up to {limits['real']}"
+    title = f"fake from {number(limits['fake'])}, real up to {number(limits['real'])}"
     head = [title, "of those judged", "share", "at most (95 %)", "people", "at most (95 %)"]
     decided = [[f"decided, {name.replace('_', ' ')}", *decided_cells(one)] for name, one in part["decided"].items()]
     decided.append(["judged, from 64 px", *decided_cells(part["judged_from_64_px"])])
