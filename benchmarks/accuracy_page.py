@@ -383,7 +383,8 @@ def costs_text(experts: Figures | None) -> str:
         return "What experts cost was not measured: `python -m benchmarks.experts`."
     return (
         "The same files scored again with fewer experts, from what each of them said of every face; the fusion has "
-        "weights for every subset, which heed the quality of the picture even where one expert is alone. Costs are median milliseconds a face on one thread, one face at a time, "
+        "weights for every subset, which heed the quality of the picture even where one expert is alone. Costs are "
+        "median milliseconds a face on one thread, one face at a time, "
         f"with the {costs_of(experts).get(FIXED_MS, 0):.1f} ms that every face costs (`python -m benchmarks.experts`, "
         f"weights {experts['weights']}, commit {experts['about']['commit']})."
     )
