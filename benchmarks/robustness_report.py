@@ -147,7 +147,7 @@ def draw_heat_map(path: Path, name: str, table: Mapping[str, Any], figures: Mapp
 
 
 def draw_front(path: Path, front: Sequence[Mapping[str, Any]]) -> Path:
-    """Mean AUC of every subset of the experts over its cost; the best at each cost are joined and named."""
+    """Mean AUC of every subset of the experts over its cost; the best at each cost are joined and numbered."""
     from matplotlib import pyplot as plt
 
     shown, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
@@ -155,9 +155,12 @@ def draw_front(path: Path, front: Sequence[Mapping[str, Any]]) -> Path:
     best = [one for one in known if one["on_front"]]
     axes.scatter([one["ms_a_face"] for one in known], [one["mean"] for one in known], s=16, color="0.6")
     axes.plot([one["ms_a_face"] for one in best], [one["mean"] for one in best], marker="o", color="tab:blue")
-    for one in best:
-        label = " + ".join(one["experts"])
-        axes.annotate(label, (one["ms_a_face"], one["mean"]), fontsize=8, xytext=(4, -11), textcoords="offset points")
+    for number, one in enumerate(best, start=1):
+        axes.annotate(
+            str(number), (one["ms_a_face"], one["mean"]), fontsize=9, xytext=(4, -11), textcoords="offset points"
+        )
+    names = [f"{number}  {' + '.join(one['experts'])}" for number, one in enumerate(best, start=1)]
+    axes.text(0.98, 0.03, "\n".join(names), transform=axes.transAxes, ha="right", va="bottom", fontsize=8)
     axes.set(xlabel="processor time, ms a face", ylabel="mean AUC of the suite", title="subsets of the experts")
     shown.savefig(path, dpi=110)
     plt.close(shown)
