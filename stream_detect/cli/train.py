@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stream_detect.errors import UsageError
+
+if TYPE_CHECKING:
+    from stream_detect.training.adapt import AdaptSettings
 
 EXAMPLE = (
     "Examples: stream-detect train --real interviews/ --real calls/ --out my-weights/ (real footage alone is enough; "
@@ -36,9 +39,14 @@ def train(
         Path, typer.Option(metavar="DIR", help="Where unfinished work is kept; give it again to go on.")
     ] = Path("training-run"),
     faces: Annotated[int, typer.Option(min=1, help="Adapting: forge at most so many faces, evenly over people.")] = 500,
+    networks: Annotated[
+        bool, typer.Option("--networks", help="Adapting: tune the networks as well (hours; footage of 40 people).")
+    ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that forge and degrade.")] = 2,
     rounds: Annotated[int, typer.Option(min=1, help="MANIFEST: how often every scene is forged and degraded.")] = 2,
-    epochs: Annotated[float, typer.Option(help="MANIFEST: passes of each network over the samples.")] = 3.0,
+    epochs: Annotated[
+        float | None, typer.Option(help="Passes of each network over the samples. Default: 3, and 1 for --networks.")
+    ] = None,
     mesonet: Annotated[
         Path | None, typer.Option(metavar="FILE.h5", help="MANIFEST: published Meso-4 weights to start from.")
     ] = None,
@@ -59,9 +67,25 @@ def train(
         with ExitStack() as stack:
             tell = progress_teller(stack)
             if manifest:
-                notes = train_anew(manifest, out, run, rounds, epochs, mesonet, jobs, seed, tell)
+                notes = train_anew(
+                    manifest, out, run, rounds, 3.0 if epochs is None else epochs, mesonet, jobs, seed, tell
+                )
             else:
-                notes = adapt_to(tuple(real or ()), tuple(fake or ()), weights, out, run, faces, jobs, seed, tell)
+                from stream_detect.training.adapt import AdaptSettings
+
+                settings = AdaptSettings(
+                    out=out,
+                    run=run,
+                    real=tuple(real or ()),
+                    fake=tuple(fake or ()),
+                    base=weights,
+                    faces=faces,
+                    networks=networks,
+                    epochs=1.0 if epochs is None else epochs,
+                    jobs=jobs,
+                    seed=seed,
+                )
+                notes = adapt_weights(settings, tell)
     except KeyboardInterrupt:
         say(f"interrupted; run again with the same --run {run} to go on")
         raise typer.Exit(INTERRUPTED) from None
@@ -99,22 +123,12 @@ def train_anew(
     return CARD
 
 
-def adapt_to(
-    real: tuple[Path, ...],
-    fake: tuple[Path, ...],
-    weights: Path | None,
-    out: Path,
-    run: Path,
-    faces: int,
-    jobs: int,
-    seed: int,
-    tell: Tell,
-) -> str:
+def adapt_weights(settings: "AdaptSettings", tell: Tell) -> str:
     """Adapt weights to folders and print what that gained; gives the name of the notes beside the weights."""
     from stream_detect.cli.app import say
-    from stream_detect.training.adapt import NOTES, AdaptSettings, adapt, figures_text, summary
+    from stream_detect.training.adapt import NOTES, adapt, figures_text, summary
 
-    report = adapt(AdaptSettings(out, run, real, fake, weights, faces, jobs=jobs, seed=seed), tell, say)
+    report = adapt(settings, tell, say)
     typer.echo(summary(report))
     typer.echo(figures_text(report))
     return NOTES

@@ -1,7 +1,8 @@
 """Adapt weights to a user's own real footage: heads, fusion, calibration and limits, in minutes on two cores.
 
-The networks stay as they are. Forgeries are made from the footage and degraded as in training; whatever is fitted to
-them is taken only if it says more of people and families that the fit has not seen (`stream_detect.training.refit`).
+The networks stay as they are, unless they are asked to be tuned as well. Forgeries are made from the footage and
+degraded as in training; whatever is fitted to them is taken only if it says more of people and families that the fit
+has not seen (`stream_detect.training.refit`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,13 +36,16 @@ from stream_detect.training.scenes import SceneStore, collect
 from stream_detect.training.train import (
     FEWEST_PEOPLE,
     FUSIONS,
+    HELD_OUT,
     Tell,
     TrainSettings,
     claim_run,
+    held_out,
     made_shards,
     operating_point,
     row_weights,
 )
+from stream_detect.training.tune import trunks_of, tune_networks
 from stream_detect.types import KINDS
 from stream_detect.weights import Weights
 
@@ -61,13 +65,17 @@ class AdaptSettings:
     fake: tuple[Path, ...] = ()  # folders of forged footage; may be empty
     base: Path | None = None  # weights to start from; by default those that came with the package
     faces: int = 500  # faces that are forged, spread evenly over people
+    networks: bool = False  # also fine-tune the attention trunks: hours, and many more people
+    epochs: float = 1.0  # passes of each trunk over the samples
     strengths: tuple[float, ...] = (0.0, 0.35, 0.85)  # of the degradations, in [0, 1]; drawn face by face
     jobs: int = 2  # processes that forge and degrade
     seed: int = 11
 
     def __post_init__(self) -> None:
-        if min(self.faces, self.jobs) < 1:
-            raise ConfigError(f"faces and jobs must be positive, got {self.faces} and {self.jobs}")
+        if min(self.faces, self.jobs) < 1 or self.epochs <= 0:
+            raise ConfigError(
+                f"faces, jobs and epochs must be positive, got {self.faces}, {self.jobs} and {self.epochs:g}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +110,23 @@ def adapt(settings: AdaptSettings, tell: Tell = lambda *_: None, warn: Warn = la
     base = base_weights(settings.base, settings.out)
     check_kinds(base)
     items = [items[k] for k in spread([item.group for item in items], 2 * settings.faces)]
+    if settings.networks:
+        trunks_of(base)
     store, keys = cut_faces(items, settings, tell, warn)
-    samples = make_samples(items, store, keys, settings, tell)
-    features, given, too_poor = evidence(samples, items, base, tell)
+    held = people_held(items, keys) if settings.networks else set()
+    samples = make_samples(items, store, keys, held, settings, tell)
+    is_held = np.array([not held or items[k].group in held for k in samples.item])
+    features, given, too_poor = evidence(samples, items, base, is_held, tell)
     best, before = best_candidate(base, features, given, tell)
+    if settings.networks:
+        chances = np.where(is_held, 0, row_weights(items, samples))
+        tuned = tune_networks(base, samples, chances, settings.epochs, run_settings(settings, 1), tell)
+        features, given, _ = evidence(samples, items, tuned, is_held, tell)
+        other, _ = best_candidate(tuned, features, given, tell)
+        if is_clearly_better(other.llr, best.llr, given):
+            base, best = tuned, replace(other, name=f"networks ({other.name} of the rest)")
     old = limits_of(base)
-    new = careful_limits(best, old)
+    new = old if best.name == before.name else careful_limits(best, old)
     report = Adapted(
         taken=best.name,
         refitted=tuple(name for name in best.heads if best.heads[name] is not base.heads[name]),
@@ -157,6 +176,21 @@ def cut_faces(items: Sequence[Item], settings: AdaptSettings, tell: Tell, warn: 
     return store, [keys[k] for k in spread([items[k].group for k, _ in keys], settings.faces)]
 
 
+def people_held(items: Sequence[Item], keys: Sequence[Key]) -> set[str]:
+    """Whom tuned networks don't see, so that the rest can be judged on them.
+
+    Raises:
+        ConfigError: if there are too few.
+    """
+    held = held_out([items[k].group for k, _ in keys if not items[k].is_fake])
+    if len(held) < FEWEST_PEOPLE:
+        raise ConfigError(
+            f"too few people to tune networks: about one in {HELD_OUT} is held out, expected {FEWEST_PEOPLE} of them, "
+            f"got {len(held)}; give more footage or leave out --networks"
+        )
+    return held
+
+
 def run_settings(settings: AdaptSettings, per_clip: int) -> TrainSettings:
     """What the run's folder is claimed with."""
     return TrainSettings(
@@ -173,20 +207,23 @@ def run_settings(settings: AdaptSettings, per_clip: int) -> TrainSettings:
 
 
 def make_samples(
-    items: Sequence[Item], store: SceneStore, keys: Sequence[Key], settings: AdaptSettings, tell: Tell
+    items: Sequence[Item], store: SceneStore, keys: Sequence[Key], held: set[str], settings: AdaptSettings, tell: Tell
 ) -> Samples:
-    """The faces and forgeries of them, degraded; shards that are there already are kept."""
+    """The faces and forgeries of them, degraded; shards that are there already are kept.
+
+    Faces of people who are held out are swapped with each other alone.
+    """
     order = np.random.default_rng(settings.seed).permutation(len(keys))
     tasks = [
         Task(
-            f"faces{len(keys):05d}-{number:04d}",
+            f"{'held' if held else 'faces'}{len(keys):05d}-{number:04d}",
             tuple(keys[k] for k in order[start : start + SHARD_FACES]),
             settings.seed,
             settings.strengths,
         )
         for number, start in enumerate(range(0, len(keys), SHARD_FACES))
     ]
-    partners = Partners(items, store, keys, set())
+    partners = Partners(items, store, keys, held)
     shards = []
     for shard in made_shards(Workshop(items, store, settings.run / "shards"), tasks, partners, settings.jobs):
         shards.append(shard)
@@ -195,16 +232,16 @@ def make_samples(
 
 
 def evidence(
-    samples: Samples, items: Sequence[Item], base: Weights, tell: Tell
+    samples: Samples, items: Sequence[Item], base: Weights, wanted: np.ndarray, tell: Tell
 ) -> tuple[dict[str, np.ndarray], Footing, int]:
-    """Features by expert and the logits of the base's heads, on rows that can be judged; how many could not be.
+    """Features by expert and the logits of the base's heads, on wanted rows that can be judged; how many could not be.
 
     Raises:
         ConfigError: if real or forged faces that can be judged are missing, or too few people have any.
         WeightsError: if the heads expect other features.
     """
     limits = settings_from(QualityLimits(), base.quality_limits)
-    rows = np.flatnonzero([not reasons for reasons in quality_reasons(samples.quality, limits)])
+    rows = np.flatnonzero(wanted & np.array([not some for some in quality_reasons(samples.quality, limits)]))
     features = features_of(samples, rows, base, tell)
     groups = np.array([items[k].group for k in samples.item[rows]])
     check_judged(samples.is_fake[rows], groups)
@@ -219,7 +256,7 @@ def evidence(
     )
     said = np.flatnonzero(np.isfinite(fuse(given.logits, given.quality, base.fusion)))
     features = {name: values[said] for name, values in features.items()}
-    return features, given.rows(said), len(samples) - len(said)
+    return features, given.rows(said), int(wanted.sum()) - len(said)
 
 
 def features_of(samples: Samples, rows: np.ndarray, base: Weights, tell: Tell) -> dict[str, np.ndarray]:

@@ -6,14 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from stream_detect import Detector
 from stream_detect.errors import ConfigError, OutputError, WeightsError
+from stream_detect.experts.attention import AttentionConfig, AttentionNet, AttentionTrunks
 from stream_detect.experts.heads import fit_kind_heads
+from stream_detect.experts.networks import pack
 from stream_detect.fusion.fit import fit_fusion
 from stream_detect.fusion.fusion import fuse
 from stream_detect.training import adapt as adapting
 from stream_detect.training.adapt import AdaptSettings, adapt
+from stream_detect.training.evidence import LESSONS, trunk_heads
 from stream_detect.training.folds import Footing, make_folds
 from stream_detect.training.footage import spread
 from stream_detect.training.refit import (
@@ -26,6 +30,7 @@ from stream_detect.training.refit import (
     refitted,
     with_kinds_of,
 )
+from stream_detect.training.tune import as_calibrated
 from stream_detect.types import KINDS
 from stream_detect.weights import even_fusion, load_weights, random_head, random_weights, save_weights
 from tests.training.made import write_people
@@ -269,3 +274,49 @@ def test_footage_is_spread_over_people():
     assert spread(groups, 100) == list(range(13))
     assert spread(groups, 6) == [0, 4, 9, 10, 11, 12]
     assert len(spread([str(k) for k in range(50)], 7)) == 7
+
+
+@pytest.fixture
+def trunks(tmp_path):
+    """Small weights whose attention expert is made of two trunks."""
+    given = random_weights()
+    torch.manual_seed(0)
+    tiny = AttentionConfig(stem="patches", crop_px=64, input_px=64, dim=24, depth=1, outputs=2)
+    network = AttentionTrunks({name: AttentionNet(tiny) for name in ("synthesised", "border")}).eval()
+    heads = {**given.heads, "attention": trunk_heads(network)}
+    networks = {**given.networks, "attention": pack(network)}
+    save_weights(replace(given, heads=heads, networks=networks), tmp_path / "trunks")
+    return tmp_path / "trunks"
+
+
+def test_networks_may_be_tuned_as_well(settings, trunks, tmp_path, monkeypatch):
+    monkeypatch.setattr(adapting, "FEWEST_PEOPLE", 3)
+    monkeypatch.setattr(adapting, "is_clearly_better", lambda new, old, given: len(new) > 0)
+    write_people(tmp_path / "real", 15)
+    changed = {"real": (tmp_path / "real",), "faces": 15, "base": trunks, "out": tmp_path / "w", "run": tmp_path / "r"}
+    report = adapt(replace(settings, networks=True, epochs=0.5, **changed))
+    assert report.people == 3
+    assert report.taken.startswith("networks")
+    before, after = (load_weights(folder).networks for folder in (trunks, tmp_path / "w"))
+    assert {name.split(".")[1] for name in changed_tensors(before["attention"], after["attention"])} == set(LESSONS)
+    assert not changed_tensors(before["mesonet"], after["mesonet"])
+
+
+def changed_tensors(before, after):
+    return [name for name, tensor in before.tensors.items() if (tensor != after.tensors[name]).any()]
+
+
+def test_tuning_networks_needs_many_people_and_trunks(settings, trunks, tmp_path):
+    with pytest.raises(WeightsError, match="expected an attention expert made of trunks"):
+        adapt(replace(settings, networks=True, out=tmp_path / "w"))
+    with pytest.raises(ConfigError, match=r"too few people to tune networks: .* expected 8 of them, got 2"):
+        adapt(replace(settings, networks=True, base=trunks, out=tmp_path / "w"))
+
+
+def test_a_tuned_head_is_scaled_as_the_one_before():
+    rng = np.random.default_rng(0)
+    before, now = random_head(rng, 6), random_head(rng, 6)
+    given = replace(before, weight=before.weight * 2, bias=before.bias * 2 + 1)
+    scaled = as_calibrated(now, before, given)
+    np.testing.assert_allclose(scaled.weight, 2 * now.weight, rtol=1e-5)
+    np.testing.assert_allclose(scaled.bias, 2 * now.bias + 1, rtol=1e-5)
