@@ -225,7 +225,7 @@ def start_from(network: AttentionNet, tensors: Mapping[str, Tensor]) -> None:
     ours = network.state_dict()
     given = dict(tensors) | {"position": moved_positions(tensors["position"], network.config.tokens_a_side)}
     for name in ("head.weight", "head.bias"):
-        given[name] = given[name].mean(dim=0, keepdim=True).expand_as(ours[name])
+        given[name] = given[name].mean(dim=0, keepdim=True).repeat_interleave(len(ours[name]), dim=0)
     for name, tensor in ours.items():
         found = given.get(name, tensor)
         if found.shape != tensor.shape:

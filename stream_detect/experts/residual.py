@@ -114,7 +114,8 @@ def _each_high_pass(tiles: Any) -> Iterator[tuple[str, Any]]:
     yield "first_v", first_v
     second_v = first_v[..., 1::2, :] - first_v[..., :-1:2, :]
     yield "second_v", second_v
-    yield "third_v", first_v[..., 2::2, :] - first_v[..., 1:-1:2, :] - second_v
+    third_v = first_v[..., 2::2, :] - first_v[..., 1:-1:2, :]
+    yield "third_v", third_v - second_v[..., : third_v.shape[-2], :]  # one row of it is left over in odd heights
     first_h = tiles[..., 1:] - tiles[..., :-1]
     yield "first_h", first_h
     second_h = first_h[..., 1:] - first_h[..., :-1]

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,11 +13,13 @@ from stream_detect.experts.attention import (
     VIT_112_16,
     AttentionConfig,
     AttentionNet,
+    AttentionTrunks,
     class_attention,
     class_token_after,
     load_pretrained_stem,
     read_lite0,
     reduce_to,
+    start_from,
 )
 from tests.requirements import require
 
@@ -39,8 +42,43 @@ def test_a_face_gives_an_embedding_a_logit_and_two_maps(config: AttentionConfig)
     assert network.features(faces).shape == (2, network.embedding_dim) == (2, config.dim)
     assert network(faces).shape == (2,)
     logits, places = network.face_and_token_logits(faces)
-    torch.testing.assert_close(logits, network(faces))
-    assert places.shape == network.attention_map(faces).shape == (2, side, side)
+    torch.testing.assert_close(logits[:, 0], network(faces))
+    assert places.shape == (2, 1, side, side)
+    assert network.attention_map(faces).shape == (2, side, side)
+
+
+@torch.inference_mode()
+def test_every_kind_of_forgery_has_its_output_and_its_map() -> None:
+    network, faces = (
+        net(AttentionConfig(stem="patches", input_px=64, dim=24, depth=2, outputs=2)),
+        torch.rand(3, 3, 256, 256),
+    )
+    logits, places = network.face_and_token_logits(faces)
+    torch.testing.assert_close(logits, network.kind_logits(faces))
+    assert places.shape == (3, 2, 4, 4)
+
+
+@torch.inference_mode()
+def test_trunks_stand_side_by_side() -> None:
+    first, second = net(TINY), net(AttentionConfig(stem="patches", input_px=32, dim=12, depth=1))
+    both, faces = AttentionTrunks({"first": first, "second": second}), torch.rand(2, 3, 256, 256)
+    assert list(both.each()) == ["first", "second"]
+    assert both.embedding_dim == 24 + 12
+    torch.testing.assert_close(both.features(faces), torch.cat([first.features(faces), second.features(faces)], dim=1))
+
+
+@torch.inference_mode()
+def test_a_network_starts_from_another_of_other_size_and_outputs() -> None:
+    """The same grid gives the same logit for every output; another grid takes interpolated positions."""
+    given, faces = net(TINY), torch.rand(2, 3, 256, 256)
+    same, larger = net(replace(TINY, outputs=2)), net(replace(TINY, input_px=96))
+    start_from(same, given.state_dict())
+    torch.testing.assert_close(same.kind_logits(faces), given.kind_logits(faces).expand(-1, 2))
+    start_from(larger, given.state_dict())
+    assert larger.position.shape == (1, 1 + 36, 24)
+    torch.testing.assert_close(larger.position[:, 0], given.position[:, 0])
+    with pytest.raises(WeightsError, match="to start from, got"):
+        start_from(net(replace(TINY, dim=48)), given.state_dict())
 
 
 @pytest.mark.parametrize("config", [AttentionConfig(), VIT_112_16])

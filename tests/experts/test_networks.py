@@ -71,5 +71,7 @@ def test_a_tensor_too_many() -> None:
 
 
 def test_a_stranger_is_not_packed() -> None:
-    with pytest.raises(TypeError, match="expected one of meso4, meso_inception4, attention, got Linear"):
+    with pytest.raises(
+        TypeError, match="expected one of meso4, meso_inception4, attention, attention_trunks, got Linear"
+    ):
         pack(torch.nn.Linear(1, 1))

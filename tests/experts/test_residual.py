@@ -41,6 +41,15 @@ def noise(seed: int = 0, faces: int = 1) -> np.ndarray:
     return (levels / 255).astype(np.float32)
 
 
+@pytest.mark.parametrize("shape", [(61, 64), (64, 61), (63, 63), (9, 8)])
+def test_pictures_of_any_size_can_be_filtered(shape):
+    rows = slice(None, None, 2)
+    tile = np.random.default_rng(1).random(shape).astype(np.float32)
+    expected = np.diff(tile, n=3, axis=0)[rows]
+    found = high_pass(tile)["third_v"]
+    np.testing.assert_allclose(found, expected[: len(found)], atol=1e-6)
+
+
 def everywhere(tile: np.ndarray) -> np.ndarray:
     """One face whose tiles are all this one, given in gray levels."""
     return np.broadcast_to(tile / 255, (1, 28, 64, 64)).astype(np.float32)

@@ -181,7 +181,7 @@ def test_parts_that_do_not_fit_together_fail() -> None:
         replace(by_hand(), bias=np.zeros((2, 1), np.float32))
     with pytest.raises(ValueError, match="must be positive"):
         replace(by_hand(), limit=np.zeros(1, np.float32))
-    with pytest.raises(ValueError, match="joint must be one of noisy_or, linear, got 'sum'"):
+    with pytest.raises(ValueError, match="joint must be one of noisy_or, max, linear, got 'sum'"):
         replace(by_hand(), joint="sum")
     with pytest.raises(ValueError, match="band_scale of 0 or more"):
         replace(by_hand(), band_scale=-np.ones((3, 1), np.float32))
