@@ -21,12 +21,13 @@ from stream_detect.types import ALIGNED_PX, Reason, Score
 
 DPI = 100
 WIDTH_IN = 14.0  # of the picture
-HEADER_IN, FACES_IN, CURVES_IN, TIME_IN, MESSAGE_IN = 1.25, 4.5, 4.0, 2.5, 5.2
+HEADER_IN, FACES_IN, CURVES_IN, TIME_IN, MESSAGE_IN = 1.25, 4.55, 4.1, 2.5, 5.2
 COLORS = "cividis"
 INK, FAINT, ACCENT = "0.1", "0.55", "#b35806"
+PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # behind words that a line may cross
 ATTENTION_LIMIT = 4.0  # multiples of the average place, the end of its scale
 RESIDUAL_LIMIT_DB = 9.0  # the ends of its scale, an eighth and eight times the energy of the surroundings
-SPECTRUM_DB = (-45.0, 25.0)
+SPECTRUM_DB = (-60.0, 25.0)
 SHOWN_NAME = 90  # characters of a file's name
 MOST_MAPS = 3
 
@@ -93,7 +94,7 @@ def draw_header(figure: Any, explanation: Explanation) -> None:
     score = explanation.score
     figure.text(0.012, 0.74, shortened(Path(score.path).name or "picture"), fontsize=13, color=INK, va="center")
     figure.text(0.012, 0.40, verdict_words(score), fontsize=19, weight="bold", color=INK, va="center")
-    figure.text(0.012, 0.08, " · ".join(details(explanation)), fontsize=10, color="0.3", va="center")
+    figure.text(0.012, 0.12, " · ".join(details(explanation)), fontsize=10, color="0.3", va="center")
     figure.text(
         0.988, 0.74, "An indication, not proof.", fontsize=10, color="0.3", va="center", ha="right", style="italic"
     )
@@ -164,6 +165,7 @@ def show_face(axes: Any, sight: Sight, explanation: Explanation) -> None:
     if sight.verdict.llr is None:
         where = "; ".join(REASONS.get(reason, reason) for reason in sight.verdict.reasons)
     show(axes, sight.close_up)
+    square(axes, sight.close_up.shape, sight.box)
     frame_box(axes, sight.box)
     side = round(float(np.sqrt((sight.box[2] - sight.box[0]) * (sight.box[3] - sight.box[1]))))
     title(axes, "The face", f"about {side} pixels" + (f", {where}" if where else ""))
@@ -198,9 +200,9 @@ def map_words(one: FaceMap) -> tuple[str, str]:
     if one.is_forgery:
         words, seen = ASKED[one.kinds[0]]
         return words, f"bright = {seen}; most suspicious place {float(one.values.max()):.2f}"
-    lesson = " and ".join(LESSONS[kind] for kind in one.kinds)
-    whom = f"the network for {lesson} faces" if lesson else "the attention network"
-    return "Where it looks", f"bright = counts more for {whom}; not a map of what is forged"
+    lesson = ", ".join(LESSONS[kind] for kind in one.kinds)
+    seen = "bright = weighs more in what this network says; not a map of what is forged"
+    return f"Where it looks: {lesson}?" if lesson else "Where it looks", seen
 
 
 def show_residual(axes: Any, residual: ResidualMap) -> None:
@@ -209,10 +211,13 @@ def show_residual(axes: Any, residual: ResidualMap) -> None:
     shown = axes.imshow(residual.db, cmap=COLORS, vmin=-limit, vmax=limit)
     frame_box(axes, residual.box)
     axes.set(xticks=[], yticks=[])
+    square(axes, residual.db.shape, residual.box)
     more = "more" if residual.face_db > 0 else "less"
-    face = f"face {abs(residual.face_db):.1f} dB {more} than around it" if residual.has_ring else "nothing around it"
-    title(axes, "Fine detail and noise", f"bright = more than around the face, dark = less; {face}")
-    scale(axes, shown, [-limit, 0, limit], ["1/8", "as around it", "8x"])
+    seen = f"bright = more than around the face, dark = less; face {abs(residual.face_db):.1f} dB {more}"
+    if not residual.has_ring:
+        seen = "bright = more than the mean of the face, dark = less; there is nothing around it"
+    title(axes, "Fine detail and noise", seen)
+    scale(axes, shown, [-limit, 0, limit], ["1/8", "as around it" if residual.has_ring else "mean", "8x"])
 
 
 def plot_spectrum(axes: Any, lines: SpectrumLines) -> None:
@@ -220,14 +225,14 @@ def plot_spectrum(axes: Any, lines: SpectrumLines) -> None:
     x = lines.cycles_per_px
     if lines.real_db is not None and lines.real_sd_db is not None:
         low, high = lines.real_db - BAND * lines.real_sd_db, lines.real_db + BAND * lines.real_sd_db
-        axes.fill_between(x, low, high, color="0.87", label="real faces (mean, 2 sd each side)")
+        axes.fill_between(x, low, high, color="0.87", label="real faces: mean, 2 sd each side")
         axes.plot(x, lines.real_db, color="0.65", linewidth=1)
     axes.plot(x, lines.around_db, color=FAINT, linestyle="--", linewidth=1.6, label="around the face")
     axes.plot(x, lines.face_db, color=INK, linewidth=2.2, label="the face")
     outside = lines.outside_band
     seen = "these weights hold no band of real faces to compare with"
     if outside is not None:
-        seen = f"{100 * outside:.0f} % of the solid line lie outside the gray band in which 19 of 20 real faces lie"
+        seen = f"{100 * outside:.0f} % of the solid line lies outside the gray band of real faces"
     title(axes, "Spectrum: how much detail of each fineness", seen, 80)
     axes.set(xlim=(0, float(x[-1])), ylim=SPECTRUM_DB)
     axes.set_xlabel("coarse   \u2190   cycles a pixel   \u2192   fine", fontsize=9.5)
@@ -242,7 +247,7 @@ def plot_experts(axes: Any, explanation: Explanation) -> None:
     rows: list[tuple[str, float | None]] = [("all together", score.fake_probability), *score.experts.items()]
     for row, (_, p) in enumerate(rows):
         axes.barh(row, p or 0.0, height=0.62, color=INK if row == 0 else "0.62")
-        axes.text((p or 0.0) + 0.015, row, "silent" if p is None else f"{p:.2f}", va="center", fontsize=9.5)
+        axes.text((p or 0.0) + 0.015, row, "silent" if p is None else f"{p:.2f}", va="center", fontsize=9.5, bbox=PAPER)
     for limit, words, side in ((limits.real, "real", "right"), (limits.fake, "fake", "left")):
         axes.axvline(limit, color=ACCENT, linewidth=1.2, linestyle="--")
         axes.text(limit, -0.62, f" {words} ", color=ACCENT, fontsize=9.5, ha=side, va="bottom")
@@ -302,6 +307,16 @@ def draw_message(figure: Any, explanation: Explanation) -> None:
 def show(axes: Any, rgb: np.ndarray) -> None:
     axes.imshow(rgb)
     axes.set(xticks=[], yticks=[])
+
+
+def square(axes: Any, shape: tuple[int, ...], box: Sequence[float]) -> None:
+    """Show a square of a picture about the middle of a box, unless the box would not fit in."""
+    side = min(shape[:2])
+    if max(box[2] - box[0], box[3] - box[1]) > side:
+        return
+    starts = [(box[axis] + box[axis + 2] - side) / 2 for axis in (0, 1)]
+    x, y = (float(np.clip(start, 0, shape[1 - axis] - side)) - 0.5 for axis, start in enumerate(starts))
+    axes.set(xlim=(x, x + side), ylim=(y + side, y))
 
 
 def frame_box(axes: Any, box: Sequence[float]) -> None:
