@@ -1,6 +1,5 @@
 """Fine-tune the attention trunks of given weights on a user's own footage: hours, where adapting takes minutes."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,5 +76,5 @@ def as_calibrated(now: KindHeads, before: KindHeads, given: KindHeads) -> KindHe
     """A network's last layer rescaled, kind by kind, as its earlier state was to become the heads that were given."""
     scale = (given.weight * before.weight).sum(axis=0) / np.maximum((before.weight**2).sum(axis=0), 1e-12)
     offset = given.bias - scale * before.bias
-    parts: Mapping[str, np.ndarray] = {"weight": now.weight * scale, "bias": now.bias * scale + offset}
-    return replace(now, **{name: part.astype(np.float32) for name, part in parts.items()})
+    weight, bias = now.weight * scale, now.bias * scale + offset
+    return replace(now, weight=weight.astype(np.float32), bias=bias.astype(np.float32))
