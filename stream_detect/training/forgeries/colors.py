@@ -13,6 +13,7 @@ TRANSFERS: tuple[Transfer, ...] = ("mean", "spread", "histogram", "seamless")
 TRANSFER_SHARES = (0.15, 0.45, 0.2, 0.2)
 LEAST_PIXELS = 16  # under the mask, for statistics
 SEAMLESS_PX = 24  # side of the picture in which low frequencies are compared
+LARGEST_FIELD = 45.0  # added to a channel by that, in 8-bit steps
 GRAY = np.array([0.299, 0.587, 0.114])
 
 
@@ -106,12 +107,12 @@ def _moved(source: Picture, target: Picture, where: np.ndarray, keep_spread: boo
 
 
 def _matched(source: Picture, target: Picture, where: np.ndarray) -> Picture:
-    shares = np.linspace(0, 1, 33)
+    shares = np.linspace(0.01, 0.99, 15)
     levels = np.arange(256)
     tables = np.empty((256, 3), np.uint8)
     for k in range(3):
         ours, theirs = (np.quantile(picture[..., k][where][::3], shares) for picture in (source, target))
-        tables[:, k] = np.clip(np.interp(levels, ours + 1e-3 * np.arange(33), theirs), 0, 255)
+        tables[:, k] = np.clip(np.interp(levels, ours + 1e-3 * np.arange(15), theirs), 0, 255)
     return np.asarray(cv2.LUT(source, tables[None]))
 
 
@@ -119,12 +120,13 @@ def _seamless(source: Picture, target: Picture, mask: Mask) -> Picture:
     """The difference of both pictures at the border, spread smoothly over the inside, added to the source."""
     to = (SEAMLESS_PX, SEAMLESS_PX)
     small = [cv2.resize(p, to, interpolation=cv2.INTER_AREA).astype(np.float32) for p in (source, target)]
-    border = cv2.resize(mask, to, interpolation=cv2.INTER_AREA)
-    border = (4 * border * (1 - border) + 0.02 * (border < 0.5))[..., None]
+    inside = np.asarray(cv2.resize(mask, to, interpolation=cv2.INTER_AREA))
+    border = (4 * inside * (1 - inside) + 1e-3 * inside)[..., None]
     near = cv2.GaussianBlur((small[1] - small[0]) * border, (0, 0), 4.0)
     field = near / np.maximum(cv2.GaussianBlur(border, (0, 0), 4.0), 1e-4)[..., None]
-    field = cv2.resize(field.astype(np.float32), (source.shape[1], source.shape[0]), interpolation=cv2.INTER_LINEAR)
-    return np.clip(source + field + 0.5, 0, 255).astype(np.uint8)
+    field = np.clip(field, -LARGEST_FIELD, LARGEST_FIELD).astype(np.float32)
+    whole = np.asarray(cv2.resize(field, (source.shape[1], source.shape[0]), interpolation=cv2.INTER_LINEAR))
+    return np.asarray(np.clip(source + whole + 0.5, 0, 255), np.uint8)
 
 
 def blend(source: Picture, target: Picture, mask: Mask, ratio: float = 1.0) -> Picture:

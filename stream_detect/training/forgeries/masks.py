@@ -7,11 +7,14 @@ import cv2
 import numpy as np
 
 from stream_detect.training.forgeries.family import Mask, Rng
-from stream_detect.training.forgeries.geometry import FIVE_POINTS, apply, face_side, fit_affine
+from stream_detect.training.forgeries.geometry import FIVE_POINTS, Matrix, apply, face_side, fit_affine, invert
 from stream_detect.types import Face
 
 DRAWN_SIDE_PX = 96  # masks are drawn for a face of at most this side, then enlarged: they are smooth anyway
 PAPER_SIDE_PX = 160.0  # side of a face in the pixels of the self-blending paper's widths
+CORNERS = [0, 1, 3, 4]  # the landmarks that lie in one plane: eyes and corners of the mouth
+NOSE = 2
+MIDDLE = np.array([0.0, 0.45])  # of a face, in canonical units
 ELASTIC_NODES = 12  # of the field of random shifts, a side
 
 # Outlines in canonical units: distances between the eyes, from the point between the eyes, y down.
@@ -75,8 +78,8 @@ def soft_mask(
     mask = np.where(mask >= 0.99 * max(float(mask.max()), 1e-6), mask, 0).astype(np.float32)
     mask = cv2.GaussianBlur(mask, (0, 0), far)
     mask = cv2.resize(mask, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
-    mask = mask / max(float(mask.max()), 1e-6)
-    return np.where(mask > 1 / 512, mask, 0).astype(np.float32)
+    softened: Mask = np.asarray(mask, np.float32) / np.float32(max(float(mask.max()), 1e-6))
+    return np.where(softened > 1 / 512, softened, 0).astype(np.float32)
 
 
 def hard_mask(shape: tuple[int, ...], face: Face, outlines: Sequence[Outline], rng: Rng, feather_px: float = 0) -> Mask:
@@ -97,21 +100,28 @@ def soft_box(shape: tuple[int, ...], border: float) -> Mask:
 def _filled(
     shape: tuple[int, int], face: Face, outlines: Sequence[Outline], rng: Rng, scale: float, grow: float
 ) -> Mask:
-    to_face = fit_affine(FIVE_POINTS, face.landmarks)
-    middle = np.array([0.0, 0.45])
+    to_face = fit_affine(FIVE_POINTS[CORNERS], face.landmarks[CORNERS])
+    turn = _turn(face, to_face)
     mask = np.zeros(shape, np.float32)
     for outline in outlines:
         corners = np.array(outline.corners, np.float64)
-        corners = (corners - middle) * grow + middle + rng.normal(0, outline.jitter + 1e-9, corners.shape)
+        corners = (corners - MIDDLE) * grow + MIDDLE + rng.normal(0, outline.jitter + 1e-9, corners.shape)
+        corners[:, 0] *= 1 - turn * np.sign(corners[:, 0])
         points = apply(to_face, corners) * scale
         cv2.fillConvexPoly(mask, np.round(cv2.convexHull(points.astype(np.float32))).astype(np.int32), 1.0)
     return mask
+
+
+def _turn(face: Face, to_face: Matrix) -> float:
+    """By which share the side of the face that the nose points to is narrower than a frontal one's, the other wider."""
+    nose = float(apply(invert(to_face), face.landmarks[NOSE : NOSE + 1])[0, 0])
+    return float(np.clip(0.8 * nose, -0.45, 0.45))
 
 
 def _elastic(mask: Mask, reach_px: float, rng: Rng) -> Mask:
     """The mask with its points shifted by a smooth random field of about `reach_px`."""
     height, width = mask.shape
     field = rng.normal(0, reach_px, (ELASTIC_NODES, ELASTIC_NODES, 2)).astype(np.float32)
-    field = cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
-    places = field + np.dstack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)
-    return np.asarray(cv2.remap(mask, places, None, cv2.INTER_LINEAR))
+    smooth = np.asarray(cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC))
+    across, down = smooth[..., 0] + np.arange(width), smooth[..., 1] + np.arange(height)[:, None]
+    return np.asarray(cv2.remap(mask, across.astype(np.float32), down.astype(np.float32), cv2.INTER_LINEAR))

@@ -1,9 +1,9 @@
 """A part of the face replaced, the rest left alone: `mouth` (lip-sync) and `eyes` (gaze and blinks re-enacted).
 
-Lip-sync generators draw the lower face on a canvas of 96 pixels and paste it back: Prajwal et al., "A Lip Sync Expert Is
-All You Need for Speech to Lip Generation In the Wild" (Wav2Lip), ACM MM 2020 (https://arxiv.org/abs/2008.10010). The part
-comes from another frame of the clip, from somebody else, or from the own face warped (the mouth opened or closed, the
-eyes narrowed, widened or turned). Written from the paper's idea.
+Lip-sync generators draw the lower face on a canvas of 96 pixels and paste it back: Prajwal et al., "A Lip Sync Expert
+Is All You Need for Speech to Lip Generation In the Wild" (Wav2Lip), ACM MM 2020 (https://arxiv.org/abs/2008.10010). The
+part comes from another frame of the clip, from somebody else, or from the own face warped (the mouth opened or closed,
+the eyes narrowed, widened or turned). Written from the paper's idea.
 """
 
 from collections.abc import Sequence

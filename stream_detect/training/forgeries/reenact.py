@@ -1,8 +1,8 @@
 """A face with another expression, by warping: what re-enactment does to a still or to a frame.
 
 The warp is a thin-plate spline between landmarks, as in Zhao & Zhang, "Thin-Plate Spline Motion Model for Image
-Animation", CVPR 2022 (https://arxiv.org/abs/2203.14367); the warped face is blended back into the frame. Written from the
-paper's idea, without its network.
+Animation", CVPR 2022 (https://arxiv.org/abs/2203.14367); the warped face is blended back into the frame. Written from
+the paper's idea, without its network.
 """
 
 import numpy as np
@@ -54,7 +54,7 @@ def _shifts(patch: Patch, driver: Scene | None, rng: Rng) -> np.ndarray:
         driven = fitted - patch.face.landmarks
         if np.hypot(*driven.T).mean() > LEAST_SHIFT * unit:
             shifts = driven * rng.uniform(0.7, 1.3)
-    return np.clip(shifts, -LARGEST_SHIFT * unit, LARGEST_SHIFT * unit)
+    return np.asarray(np.clip(shifts, -LARGEST_SHIFT * unit, LARGEST_SHIFT * unit))
 
 
 def _warp(source: Patch, patch: Patch, shifts: np.ndarray) -> Warp:
@@ -62,8 +62,7 @@ def _warp(source: Patch, patch: Patch, shifts: np.ndarray) -> Warp:
     to_source = by_similarity(source.face, patch.face)
     ring = apply(fit_similarity(FIVE_POINTS, patch.face.landmarks), RING)
     knots = np.vstack([patch.face.landmarks + shifts, ring])
-    fixed = to_source(ring)
-    return by_spline(knots, np.vstack([source.face.landmarks, fixed]))
+    return by_spline(knots, np.vstack([source.face.landmarks, to_source(ring)]))
 
 
 def _drawn(source: Patch, patch: Patch, warp: Warp, rng: Rng) -> np.ndarray:

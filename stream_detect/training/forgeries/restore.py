@@ -1,9 +1,9 @@
 """Face restoration after a forgery: the face reduced, enlarged with made-up detail, pasted back by a soft box.
 
-What Wang et al. (GFPGAN, CVPR 2021, https://arxiv.org/abs/2101.04061) and Zhou et al. (CodeFormer, NeurIPS 2022) leave in
-a picture, without their networks: detail of one band of frequencies, smooth skin, a soft rectangle as border. Calls filter
-real faces alike, so a share of the restorations is of the whole picture, of the real partner as of the fake; and the
-channel restores both classes too.
+What Wang et al. (GFPGAN, CVPR 2021, https://arxiv.org/abs/2101.04061) and Zhou et al. (CodeFormer, NeurIPS 2022) leave
+in a picture, without their networks: detail of one band of frequencies, smooth skin, a soft rectangle as border. Calls
+filter real faces alike, so a share of the restorations is of the whole picture, of the real partner as of the fake; and
+the channel restores both classes too.
 """
 
 from typing import Literal
@@ -16,22 +16,24 @@ from stream_detect.training.forgeries.family import AnyPicture, Forged, Rng
 from stream_detect.training.forgeries.geometry import near_changes
 from stream_detect.training.forgeries.masks import soft_box
 
+FAINT = np.float32(1 / 255)  # the mask where the trace of a forgery was blurred into its surroundings
 WHOLE_SHARE = 0.15  # of the restorations: those of the whole picture, of real and fake alike
-WAYS: tuple["Way", ...] = ("unsharp", "bilateral", "guided", "bands")
 Way = Literal["unsharp", "bilateral", "guided", "bands"]
+WAYS: tuple[Way, ...] = ("unsharp", "bilateral", "guided", "bands")
 
 
 def restored(forged: Forged, rng: Rng) -> Forged:
     """The forgery after restoration of a box around what is forged; the mask grows by what that changed.
 
-    One in seven times the whole picture is restored, and the real partner with it: then the mask stays.
+    One in seven times the whole picture is restored, and the real partner with it: then the mask only spreads as far as that blurs.
     """
     way, scale, amount = WAYS[rng.integers(len(WAYS))], float(rng.uniform(1.5, 4.0)), float(rng.uniform(0.3, 1.2))
     ratio = np.float32(rng.uniform(0.5, 1.0))
     top, bottom, left, right = _box(forged.mask, rng)
     if rng.random() < WHOLE_SHARE:
         real, fake = (_restore(picture, way, scale, amount) for picture in (forged.real, forged.fake))
-        return Forged(real, fake, np.where(near_changes(real, fake), forged.mask, 0).astype(np.float32))
+        spread = np.maximum(cv2.GaussianBlur(forged.mask, (0, 0), scale), FAINT)
+        return Forged(real, fake, np.where(near_changes(real, fake), spread, 0).astype(np.float32))
     inside = (slice(top, bottom), slice(left, right))
     before = forged.fake[inside]
     weight = ratio * soft_box(before.shape, border=float(rng.uniform(0.05, 0.2)))

@@ -1,8 +1,8 @@
 """A face blended into itself after a small change of colour, sharpness and place.
 
 After Shiohara & Yamasaki, "Detecting Deepfakes with Self-Blended Images", CVPR 2022
-(https://arxiv.org/abs/2204.08376); written from the paper's idea. Where the change is made to the surroundings, the real
-partner is changed as well: what sets the two apart is inside the mask, never the colours of the whole picture.
+(https://arxiv.org/abs/2204.08376); written from the paper's idea. Where the change is made to the surroundings, the
+real partner is changed as well: what sets the two apart is inside the mask, never the colours of the whole picture.
 """
 
 import cv2

@@ -1,10 +1,10 @@
 """One person's face on another: `swap` at full resolution, `low_res_swap` from a generator of few pixels.
 
 The two-person blend follows Li et al., "Face X-ray for More General Face Forgery Detection", CVPR 2020
-(https://arxiv.org/abs/1912.13458); the piecewise warp FaceSwap of Rössler et al., "FaceForensics++", ICCV 2019. Live face
-swappers draw the face on an upright canvas of 128 or 256 pixels and enlarge it into the frame (as Chen et al., "SimSwap",
-ACM MM 2020, and its successors), which is their commonest trace; half of the low-resolution forgeries are of the own face,
-where that trace is all there is. Written from the papers' ideas.
+(https://arxiv.org/abs/1912.13458); the piecewise warp FaceSwap of Rössler et al., "FaceForensics++", ICCV 2019. Live
+face swappers draw the face on an upright canvas of 128 or 256 pixels and enlarge it into the frame (as Chen et al.,
+"SimSwap", ACM MM 2020, and its successors), which is their commonest trace; half of the low-resolution forgeries are of
+the own face, where that trace is all there is. Written from the papers' ideas.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ from stream_detect.training.forgeries.warps import (
 )
 from stream_detect.training.scenes import Scene
 
-WORST_MISFIT = 0.09  # of landmarks, in sides of the face; worse pairs look like nothing
+WORST_MISFIT = 0.07  # of landmarks, in sides of the face; worse pairs look like nothing
 FITS = (by_similarity, by_affine, by_mesh)
 FIT_SHARES = (0.4, 0.3, 0.3)
 CANVASES_PX = (64, 96, 128, 128, 128, 160, 192, 224, 256, 256)
@@ -110,7 +110,7 @@ def _sharpness(rgb: Picture, mask: Mask) -> float:
     return float(np.average(steps, weights=mask[:, 1:] + 1e-6))
 
 
-def _blended(real: Picture, patch: Patch, face: AnyPicture, mask: Mask, rng: Rng) -> Forged:
+def _blended(real: AnyPicture, patch: Patch, face: Picture, mask: Mask, rng: Rng) -> Forged:
     mask = mask * np.float32(rng.choice(BLEND_RATIOS))
     return paste(real, patch, blend(face, patch.rgb, mask), mask)
 

@@ -68,7 +68,8 @@ def by_spline(points: np.ndarray, to: np.ndarray) -> Warp:
 
     def warp(at: Points) -> Points:
         near = (np.asarray(at, np.float64) - center) / scale
-        return np.asarray(np.column_stack([_bending(near, knots), np.ones(len(near)), near]) @ weights)
+        mapped: Points = np.column_stack([_bending(near, knots), np.ones(len(near)), near]) @ weights
+        return mapped
 
     return warp
 
@@ -147,7 +148,7 @@ def _reduced(source: AnyPicture, places: np.ndarray, shape: tuple[int, int]) -> 
 def _hats(length: int) -> np.ndarray:
     """(length, nodes) weights of linear interpolation between lattice nodes from end to end."""
     at = np.linspace(0, NODES - 1, length)[:, None]
-    return np.maximum(0, 1 - np.abs(at - np.arange(NODES))).astype(np.float32)
+    return np.asarray(np.maximum(0, 1 - np.abs(at - np.arange(NODES))), np.float32)
 
 
 def _bending(points: np.ndarray, knots: np.ndarray) -> np.ndarray:
