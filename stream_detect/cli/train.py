@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream_detect.errors import UsageError
+from stream_detect.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from stream_detect.training.adapt import AdaptSettings
@@ -51,6 +51,10 @@ def train(
         Path | None, typer.Option(metavar="FILE.h5", help="MANIFEST: published Meso-4 weights to start from.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed, other forgeries.")] = 11,
+    show_forgeries: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Only draw what would be forged, a row a family, and stop there."),
+    ] = None,
 ) -> None:
     """Adapt the weights to your own footage (--real DIR, minutes), or train them anew (MANIFEST.csv, hours).
 
@@ -63,6 +67,9 @@ def train(
 
     if manifest and (real or fake or weights):
         raise UsageError("MANIFEST.csv trains anew, --real adapts weights: expected one of them, got both")
+    if show_forgeries:
+        typer.echo(f"the forgeries are in {show(show_forgeries, manifest, real or [], seed)}")
+        return
     try:
         with ExitStack() as stack:
             tell = progress_teller(stack)
@@ -121,6 +128,21 @@ def train_anew(
     )
     learn(settings, tell, say)
     return CARD
+
+
+def show(path: Path, manifest: Path | None, real: list[Path], seed: int) -> Path:
+    """Draw forgeries of real footage, or of the demo's face where none is given; says where they are."""
+    from stream_detect.faces import load_detector
+    from stream_detect.training.forgeries import FAMILIES
+    from stream_detect.training.forgeries.sheet import demo_scenes, draw_sheet, scenes_to_show
+    from stream_detect.training.manifest import items_in_folders, read_manifest
+
+    if not path.resolve().parent.is_dir():
+        raise OutputError(f"{path}: no such folder to write the contact sheet to")
+    if manifest is None and not real:
+        return draw_sheet(path, demo_scenes(load_detector()), list(FAMILIES.values()), seed)
+    items = read_manifest(manifest) if manifest else items_in_folders(real)
+    return draw_sheet(path, scenes_to_show(items, load_detector(), seed), list(FAMILIES.values()), seed)
 
 
 def adapt_weights(settings: "AdaptSettings", tell: Tell) -> str:

@@ -25,7 +25,8 @@ WAYS: tuple[Way, ...] = ("unsharp", "bilateral", "guided", "bands")
 def restored(forged: Forged, rng: Rng) -> Forged:
     """The forgery after restoration of a box around what is forged; the mask grows by what that changed.
 
-    One in seven times the whole picture is restored, and the real partner with it: then the mask only spreads as far as that blurs.
+    One in seven times the whole picture is restored, and the real partner with it: then the mask only spreads as far
+    as that blurs.
     """
     way, scale, amount = WAYS[rng.integers(len(WAYS))], float(rng.uniform(1.5, 4.0)), float(rng.uniform(0.3, 1.2))
     ratio = np.float32(rng.uniform(0.5, 1.0))
