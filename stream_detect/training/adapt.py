@@ -22,6 +22,7 @@ from stream_detect.training.footage import Warn, base_weights, limits_of, own_fo
 from stream_detect.training.manifest import Item
 from stream_detect.training.networks import embed_all
 from stream_detect.training.refit import (
+    AS_IT_WAS,
     Candidate,
     as_it_is,
     better_heads,
@@ -366,12 +367,12 @@ WORDS = {
 
 def summary(report: Adapted) -> str:
     """One paragraph: on what, and what changed."""
-    changed = "nothing was clearly better than before" if report.taken == "as it was" else f"{report.taken} are new"
+    changed = "Nothing was clearly better than before" if report.taken == AS_IT_WAS else f"New: {report.taken}"
     heads = f" (heads of {', '.join(report.refitted)})" if report.refitted else ""
     kept = f" Kept as they were, for want of such forgeries: {', '.join(report.missing)}." if report.missing else ""
     return (
         f"{report.faces} real and forged faces of {report.people} people; {report.too_poor} more were too poor to "
-        f"judge. {changed[0].upper()}{changed[1:]}{heads}.{kept}"
+        f"judge. {changed}{heads}.{kept}"
     )
 
 

@@ -34,6 +34,7 @@ from stream_detect.training.folds import Folds, Footing, Predict, cross_predict,
 from stream_detect.training.metrics import auc
 from stream_detect.types import KINDS
 
+AS_IT_WAS = "as it was"  # the name of the candidate that changes nothing
 HEAD_PULL = 1e-2  # penalty on how far a head's weights go from the base's
 LEAST_GAIN = 0.01  # nats of log loss a face; less is not worth a change
 SURE = 2.0  # standard errors over people by which a gain has to be above nothing
@@ -51,7 +52,7 @@ class Candidate:
 
 
 def as_it_is(heads: Mapping[str, KindHeads], fusion: FusionWeights, given: Footing) -> Candidate:
-    return Candidate("as it was", heads, given, fusion, fuse(given.logits, given.quality, fusion).astype(np.float64))
+    return Candidate(AS_IT_WAS, heads, given, fusion, fuse(given.logits, given.quality, fusion).astype(np.float64))
 
 
 def recalibrated(

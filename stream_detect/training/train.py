@@ -6,6 +6,7 @@ Every step keeps what it made in the run's folder, so that a run that was interr
 import hashlib
 import json
 import multiprocessing
+import signal
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -195,8 +196,19 @@ def made_shards(workshop: Workshop, tasks: Sequence[Task], partners: Partners, j
     if jobs == 1:
         yield from (make_shard(workshop, task, partners) for task in tasks)
         return
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), limit_torch_threads, (1,)) as pool:
-        yield from pool.map(partial(make_shard, workshop, partners=partners), tasks)
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), start_worker) as pool:
+        try:
+            yield from pool.map(partial(make_shard, workshop, partners=partners), tasks)
+        except BaseException:  # unfinished shards are made anew another time
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
+
+
+def start_worker() -> None:
+    """One thread a process; its parent, not the terminal, says when it is to end."""
+    limit_torch_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def make_shard(workshop: Workshop, task: Task, partners: Partners) -> Path:
