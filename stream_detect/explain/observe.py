@@ -65,8 +65,8 @@ def explain_clip(detector: Detector, path: Path, on_warning: Callable[[str], Non
     shown = most_telling([one for one in found if is_of(worst, one)] if worst else found)
     if not seen:
         return made(detector, score, None, None)
-    frame = frame_at(path, indices[len(indices) // 2] if shown is None else shown.index)
-    return made(detector, score, shown, frame, moments(seen, worst))
+    shown_frame = frame_at(path, indices[len(indices) // 2] if shown is None else shown.index)
+    return made(detector, score, shown, shown_frame, moments(seen, worst))
 
 
 def worst_track(seen: Sequence[Seen]) -> list[Observation]:
@@ -125,6 +125,6 @@ def sight_of(detector: Detector, frame: Frame, found: Found) -> Sight:
         about = {
             "maps": face_maps(detector.weights, crops.aligned, detector.experts),
             "residual": residual_map(frame, found.face),
-            "spectrum": spectrum_lines(crops.tiles, getattr(detector.weights, "reference", None)),
+            "spectrum": spectrum_lines(crops.tiles, detector.weights.reference),
         }
     return Sight(found.verdict, found.pts_s, frame.rgb(window), (x1, y1, x2, y2), crops.aligned[0], **about)
