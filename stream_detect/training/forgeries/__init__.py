@@ -1,7 +1,5 @@
 """Forgeries made from real faces, so that training needs no forged footage of anyone; one family a module."""
 
-import importlib.util
-
 import numpy as np
 
 from stream_detect.training.forgeries import reenact, self_blend
@@ -9,6 +7,7 @@ from stream_detect.training.forgeries.family import KINDS, Family, Footage, Forg
 from stream_detect.training.forgeries.geometry import FIVE_POINTS, face_side, misfit
 from stream_detect.training.forgeries.parts import EYES_FAMILY, MOUTH_FAMILY
 from stream_detect.training.forgeries.restore import restored
+from stream_detect.training.forgeries.resynth import RESYNTH_FAMILIES
 from stream_detect.training.forgeries.swap import LOW_RES_SWAP, SWAP
 from stream_detect.training.forgeries.temporal import Drift, drifted, forge_clip
 
@@ -29,12 +28,8 @@ __all__ = [
     "restored",
 ]
 
-_MADE_HERE = (self_blend.FAMILY, SWAP, LOW_RES_SWAP, reenact.FAMILY, MOUTH_FAMILY, EYES_FAMILY)
-FAMILIES: dict[str, Family] = {family.name: family for family in _MADE_HERE}
-if importlib.util.find_spec("stream_detect.training.forgeries.resynth") is not None:
-    from stream_detect.training.forgeries.resynth import RESYNTH_FAMILIES
-
-    FAMILIES |= RESYNTH_FAMILIES
+_WARPED = (self_blend.FAMILY, SWAP, LOW_RES_SWAP, reenact.FAMILY, MOUTH_FAMILY, EYES_FAMILY)
+FAMILIES: dict[str, Family] = {family.name: family for family in _WARPED} | RESYNTH_FAMILIES
 
 
 def forge(footage: Footage, kind: Kind, rng: np.random.Generator) -> tuple[Forged, str] | None:
