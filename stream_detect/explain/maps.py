@@ -32,8 +32,9 @@ LESSONS = {
 class FaceMap:
     """One number for each place of aligned faces, row by row.
 
-    If `is_forgery`, how likely the place belongs to a forgery of that kind, in [0, 1]; otherwise how much the network's
-    judgement of the face attends to the place, as a multiple of the average place.
+    If `is_forgery`, how likely the place belongs to a forgery of that kind, in [0, 1], were half of all places forged:
+    it tells where, not whether. Otherwise how much the network's judgement of the face attends to the place, as a
+    multiple of the average place.
     """
 
     network: str  # its name in the weights, and of its trunk, such as "attention border"

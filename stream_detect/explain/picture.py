@@ -5,7 +5,7 @@ scale that never changes; lines and words say what the colours say.
 """
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,10 @@ REASONS: dict[Reason, str] = {
     "disagreement": "between the limits of real and fake",
 }
 ASKED = {
-    "synthesised": ("Generated?", "looks generated"),
-    "resynthesised": ("Redrawn?", "looks redrawn by a network"),
-    "blended": ("Pasted in?", "looks like another face pasted in"),
-    "partial": ("Altered in part?", "looks altered"),
+    "synthesised": ("Generated?", "a network generated something"),
+    "resynthesised": ("Redrawn?", "a network redrew something"),
+    "blended": ("Pasted in?", "another face was pasted in"),
+    "partial": ("Altered in part?", "a part was altered"),
 }
 LESSONS = {"synthesised": "generated", "resynthesised": "redrawn", "blended": "pasted-in", "partial": "partly altered"}
 
@@ -129,7 +129,7 @@ def draw_sight(top: Any, bottom: Any, sight: Sight, explanation: Explanation) ->
     panels = top.subplots(1, 1 + len(maps) + is_above, squeeze=False)[0]
     show_face(panels[0], sight, explanation)
     for axes, one in zip(panels[1:], maps, strict=False):
-        show_map(axes, sight.aligned, one)
+        show_map(axes, sight.aligned, one, sight.verdict.kinds)
     widths = [1.5, 1.0] if is_above else [1.0, 1.5, 1.0]
     below = bottom.subplots(1, len(widths), width_ratios=widths)
     if sight.residual is not None:
@@ -171,7 +171,7 @@ def show_face(axes: Any, sight: Sight, explanation: Explanation) -> None:
     title(axes, "The face", f"about {side} pixels" + (f", {where}" if where else ""))
 
 
-def show_map(axes: Any, aligned: np.ndarray, one: FaceMap) -> None:
+def show_map(axes: Any, aligned: np.ndarray, one: FaceMap, kinds: Mapping[str, float]) -> None:
     """A map over the aligned face in gray, with a line where suspicion passes one half or attention twice the mean."""
     limit, level = (1.0, 0.5) if one.is_forgery else (ATTENTION_LIMIT, 2.0)
     values = over_crop(one.values[0], one.crop_px)
@@ -188,18 +188,23 @@ def show_map(axes: Any, aligned: np.ndarray, one: FaceMap) -> None:
         for text in told:
             text.set_path_effects([outline(2.5)])
     axes.set(xlim=(margin, margin + one.crop_px), ylim=(margin + one.crop_px, margin), xticks=[], yticks=[])
-    title(axes, *map_words(one))
+    title(axes, *map_words(one, kinds))
     if one.is_forgery:
-        scale(axes, shown, [0, 0.5, 1], ["0 untouched", "0.5", "1 forged"])
+        scale(axes, shown, [0, 0.5, 1], ["0 not here", "0.5", "1 here"])
     else:
         scale(axes, shown, [0, 1, 2, 4], ["0", "1 average", "2x", "4x or more"])
 
 
-def map_words(one: FaceMap) -> tuple[str, str]:
-    """The title of a map and what one sees on it."""
+def map_words(one: FaceMap, kinds: Mapping[str, float]) -> tuple[str, str]:
+    """The title of a map, with the probability of its kind where it is known, and what one sees on it.
+
+    A map of places was learned with as many forged places as others: it tells where, not whether.
+    """
     if one.is_forgery:
-        words, seen = ASKED[one.kinds[0]]
-        return words, f"bright = {seen}; most suspicious place {float(one.values.max()):.2f}"
+        words, happened = ASKED[one.kinds[0]]
+        chance = kinds.get(one.kinds[0])
+        told = words if chance is None else f"{words} probability {chance:.2f}"
+        return told, f"if {happened}, bright = where; it tells where, not whether"
     lesson = ", ".join(LESSONS[kind] for kind in one.kinds)
     seen = "bright = weighs more in what this network says; not a map of what is forged"
     return f"Where it looks: {lesson}?" if lesson else "Where it looks", seen

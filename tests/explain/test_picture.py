@@ -87,7 +87,14 @@ def test_the_verdict_in_words():
 
 def test_a_map_of_attention_is_not_taken_for_one_of_forgery():
     for one in made.maps():
-        assert ("not a map of what is forged" in map_words(one)[1]) != one.is_forgery
+        assert ("not a map of what is forged" in map_words(one, {})[1]) != one.is_forgery
+        assert ("it tells where, not whether" in map_words(one, {})[1]) == one.is_forgery
+
+
+def test_a_map_of_a_kind_tells_how_likely_that_kind_is():
+    _, blended, _ = made.maps()
+    assert map_words(blended, {"blended": 0.456})[0] == "Pasted in? probability 0.46"
+    assert map_words(blended, {})[0] == "Pasted in?"
 
 
 def test_odd_and_long_names_stay_on_one_line():
