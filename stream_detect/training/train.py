@@ -26,7 +26,14 @@ from stream_detect.faces import load_detector
 from stream_detect.fusion.fusion import disagreement, standardize_quality
 from stream_detect.fusion.quality import QUALITY_NAMES
 from stream_detect.training.card import BY_FUSION, BY_SIZE, write_card
-from stream_detect.training.evidence import evidence_of, fingerprint_heads, network_heads
+from stream_detect.training.evidence import (
+    evidence_of,
+    fingerprint_heads,
+    kinds_among,
+    network_heads,
+    of_kinds,
+    with_all_kinds,
+)
 from stream_detect.training.folds import Fitted, Footing, compare_settings, fit_with_folds, fusion_report
 from stream_detect.training.limits import fit_disagreement, fit_limits, fit_quality_limits
 from stream_detect.training.manifest import Item, items_in_folders, read_manifest
@@ -393,7 +400,9 @@ def train_network(
 def fit_rest(prepared: Prepared, networks: dict[str, Any], settings: TrainSettings) -> tuple[Weights, dict[str, Any]]:
     """Heads on the people seen; fusion, calibration and limits on those held out, reported out of fold."""
     samples, seen, held = prepared.samples, np.flatnonzero(~prepared.is_held), np.flatnonzero(prepared.is_held)
-    heads = fingerprint_heads(samples, seen, prepared.weights) | network_heads(networks)
+    learned = kinds_among(samples.kind[seen])
+    of_networks = {name: with_all_kinds(of_kinds(head, learned)) for name, head in network_heads(networks).items()}
+    heads = fingerprint_heads(samples, seen, prepared.weights) | of_networks
     heads, given = evidence_of(samples, held, prepared.weights, prepared.groups, heads, networks)
     names: dict[str, Any] = {
         "experts": tuple(heads),

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import time
+from functools import partial
 
 import pytest
 
@@ -65,7 +66,8 @@ def test_an_interrupted_training_says_how_to_go_on(base, tmp_path):
     write_people(tmp_path / "real", 40)
     command = [PROGRAM, "train", "--real", tmp_path / "real", "--weights", base]
     command += ["--out", tmp_path / "w", "--run", tmp_path / "run"]
-    with subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True) as program:
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests that run in the background ignore it
+    with subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True, preexec_fn=listen) as program:
         until_s = time.monotonic() + 90
         while not list(tmp_path.glob("run/scenes/*.json")) and time.monotonic() < until_s:
             time.sleep(0.1)

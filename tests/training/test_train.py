@@ -12,7 +12,7 @@ from stream_detect import Detector
 from stream_detect.errors import ConfigError, OutputError
 from stream_detect.experts.attention import AttentionConfig, AttentionNet, AttentionTrunks
 from stream_detect.experts.mesonet import Meso4
-from stream_detect.training.evidence import meso_heads, trunk_heads
+from stream_detect.training.evidence import NEVER, meso_heads, trunk_heads
 from stream_detect.training.forgeries import FAMILIES
 from stream_detect.training.manifest import Item
 from stream_detect.training.samples import FINGERPRINTS
@@ -81,6 +81,7 @@ def test_the_weights_are_whole_and_score_a_picture(trained, settings, footage):
     assert 0 <= weights.thresholds["real"] <= weights.thresholds["fake"] <= 1
     assert weights.kinds == ("synthesised", "resynthesised", "blended", "partial")
     assert weights.operating["fusion"]
+    assert {head.bias[0] for head in weights.heads.values()} == {NEVER}  # no generator's face was among the footage
     assert {"spectrum_mean", "spectrum_std"} <= set(weights.reference)
     assert "calls" in weights.data
     weights = replace(weights, quality_limits={})  # so few faces support no judgement of one of this size
