@@ -62,7 +62,7 @@ def fit_fusion(
         experts: names of the columns of `logits`.
         quality_names: names of the columns of `quality`.
         kinds: names of the last axis of `logits`.
-        joint: "noisy_or" or "linear": whether any kind is enough, or the evidence for all of them adds up. The linear
+        joint: "noisy_or", "max" or "linear": whether any kind is enough, or the evidence for all adds up. The linear
             one is fitted on real against forged, whatever the kind.
         l2: penalty on the experts' weights.
         l2_quality: penalty on the weights of quality, and on what quality changes in the experts' weights. A large one

@@ -246,6 +246,7 @@ def test_two_kinds_by_hand() -> None:
     assert kinds.tolist() == [[1, 2]]
     assert llr[0] == pytest.approx(np.log((1 + np.e) * (1 + np.e**2) - 1), abs=1e-5)
     assert fuse(logits, np.zeros((1, 0)), replace(fusion, joint="linear")).tolist() == [3]
+    assert fuse(logits, np.zeros((1, 0)), replace(fusion, joint="max")).tolist() == [2]
     np.testing.assert_allclose(kind_shares(kinds, fusion), [[1 / (1 + np.e), np.e / (1 + np.e)]], atol=1e-6)
 
 
@@ -265,7 +266,8 @@ def test_the_kind_that_was_made_is_the_kind_that_is_suspected() -> None:
         assert (suspected[kind_of == kind].argmax(axis=1) == k).mean() > 0.95
 
 
-@pytest.mark.parametrize(("joint", "most"), [("noisy_or", 0.05), ("linear", 0.1)])  # the sum is but an approximation
+# the sum is but an approximation
+@pytest.mark.parametrize(("joint", "most"), [("noisy_or", 0.05), ("max", 0.05), ("linear", 0.1)])
 def test_kinds_joined_are_calibrated_for_every_subset(joint: str, most: float) -> None:
     logits, quality, kind_of = two_kinds(seed=1, power=2)
     fusion = fit_fusion(
@@ -354,7 +356,7 @@ def test_few_people_leave_the_bands_as_all_faces_have_it() -> None:
     assert np.ptp(banded.band_scale[2]) < 0.5 * banded.band_scale[2].max()
 
 
-@pytest.mark.parametrize("joint", ["noisy_or", "linear"])
+@pytest.mark.parametrize("joint", ["noisy_or", "max", "linear"])
 @settings(deadline=None)
 @given(logits=arrays(np.float64, (2, 2), elements=st.floats(-9, 9)), which=st.integers(0, 3), more=st.floats(0, 5))
 def test_more_suspicion_of_any_kind_never_lowers_the_score(
