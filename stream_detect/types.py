@@ -14,10 +14,14 @@ AROUND_TILES = 12  # tiles 16..27 lie on the ring around it
 ALIGNED_PX = 256  # side of the aligned crop that networks see
 PIXELS_PX = 64  # side of the grid of untouched native pixels for colour statistics
 
-# What can be seen apart: a face that a network drew as a whole; a foreign or altered face with a border inside the
-# picture; an alteration of a part of the face alone.
+# What can be seen apart: a face that a network drew as a whole; a real one that a network drew anew; a foreign or
+# altered face with a border inside the picture; an alteration of a part of the face alone.
 Kind = Literal["synthesised", "resynthesised", "blended", "partial"]
 KINDS: tuple[Kind, ...] = ("synthesised", "resynthesised", "blended", "partial")
+LESSONS: dict[str, tuple[Kind, ...]] = {  # trunk of the attention expert: the kinds that it learns, in order
+    "synthesised": ("synthesised", "resynthesised"),
+    "border": ("blended", "partial"),
+}
 
 Verdict = Literal["fake", "real", "inconclusive"]
 Reason = Literal["no_face", "small_face", "blurred", "over_compressed", "frozen", "corrupt", "disagreement"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from stream_detect.types import Kind
+from stream_detect.types import LESSONS, Kind
 from stream_detect.weights import NetworkWeights, Weights
 
 AT_ONCE = 16  # faces that go through a network together
@@ -22,10 +22,7 @@ class Lesson:
     has_places: bool = False  # whether each place of the face was learned too, or the face as a whole alone
 
 
-LESSONS = {
-    "synthesised": Lesson(("synthesised", "resynthesised")),
-    "border": Lesson(("blended", "partial"), has_places=True),
-}
+WITH_PLACES = ("border",)  # trunks that learned each place of the face, too
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +75,7 @@ def trunks_of(name: str, weights: NetworkWeights) -> tuple[tuple[str, Any, Lesso
 
 def lesson_of(key: str, trunk: Any) -> Lesson:
     """What the trunk of that name learned; nothing that is known if it has another number of outputs."""
-    lesson = LESSONS.get(key, Lesson(()))
+    lesson = Lesson(LESSONS.get(key, ()), key in WITH_PLACES)
     return lesson if len(lesson.kinds) == trunk.config.outputs else Lesson(())
 
 

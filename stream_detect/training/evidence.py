@@ -10,15 +10,11 @@ from stream_detect.experts.heads import KindHeads, calibrate_heads, fit_kind_hea
 from stream_detect.training.folds import Footing
 from stream_detect.training.networks import embed_all
 from stream_detect.training.samples import FINGERPRINTS, Samples
-from stream_detect.types import KINDS
+from stream_detect.types import KINDS, LESSONS
 
 KNOTS = 8  # quantiles at which the line of a fingerprint's feature may bend
 HEAD_PENALTY = 1e-2
 NEVER = -10.0  # the logit of a kind of which nothing was learned
-LESSONS = {  # trunk: kinds of its outputs
-    "synthesised": ("synthesised", "resynthesised"),
-    "border": ("blended", "partial"),
-}
 
 
 def fingerprint_heads(samples: Samples, rows: np.ndarray, weights: np.ndarray) -> dict[str, KindHeads]:

@@ -72,11 +72,7 @@ def bootstrap(
     for _ in range(draws):
         rows = [people[k] for people in sides if people for k in rng.integers(len(people), size=len(people))]
         values.append(figure(np.concatenate(rows)))
-    known = np.array([value for value in values if np.isfinite(value)])
-    if not len(known):
-        return float("nan"), float("nan")
-    low, high = np.quantile(known, [0.05, 0.95])
-    return float(low), float(high)
+    return interval(np.array(values))
 
 
 def draw_people(

@@ -32,6 +32,7 @@ from stream_detect.training.evidence import (
     kinds_among,
     network_heads,
     of_kinds,
+    trunk_heads,
     with_all_kinds,
 )
 from stream_detect.training.folds import Fitted, Footing, compare_settings, fit_with_folds, fusion_report
@@ -40,7 +41,7 @@ from stream_detect.training.manifest import Item, items_in_folders, read_manifes
 from stream_detect.training.networks import Schedule, embed_all, fit_network
 from stream_detect.training.samples import Partners, Samples, Task, Workshop, plan_shards, read_shards
 from stream_detect.training.scenes import SceneStore, collect
-from stream_detect.types import KINDS
+from stream_detect.types import KINDS, LESSONS
 from stream_detect.weights import NetworkWeights, Weights, load_weights, save_weights
 
 SIZES = (40, 56, 80, 112, 160, 1000)  # sides of faces between which figures are told, in pixels
@@ -302,12 +303,12 @@ def network_plans(settings: TrainSettings) -> dict[str, Plan]:
     return {
         "synthesised": Plan(
             lambda: new_trunk(whole, settings),
-            ("synthesised", "resynthesised"),
+            LESSONS["synthesised"],
             Schedule(settings.epochs, 32, rate=5e-4, stem_rate=0.7, seed=settings.seed + 1),
         ),
         "border": Plan(
             lambda: new_trunk(border, settings),
-            ("blended", "partial"),
+            LESSONS["border"],
             Schedule(settings.epochs, 32, rate=5e-4, stem_rate=0.7, seed=settings.seed + 2, token_weight=0.5),
         ),
         "mesonet": Plan(
@@ -352,25 +353,20 @@ def train_networks(prepared: Prepared, settings: TrainSettings, tell: Tell) -> d
     """The networks of the experts, fitted on the people who are not held out."""
     from stream_detect.experts.attention import AttentionTrunks
 
-    trunks = {name: train_network(name, prepared, settings, tell) for name in ("synthesised", "border")}
+    trunks = AttentionTrunks({name: train_network(name, prepared, settings, tell) for name in LESSONS})
     teacher = teacher_logits(prepared, trunks, settings)
     return {
         "mesonet": train_network("mesonet", prepared, settings, tell, teacher),
-        "attention": AttentionTrunks(trunks),
+        "attention": trunks,
     }
 
 
-def teacher_logits(prepared: Prepared, trunks: dict[str, Any], settings: TrainSettings) -> np.ndarray:
+def teacher_logits(prepared: Prepared, trunks: Any, settings: TrainSettings) -> np.ndarray:
     """What the trunks say of `TAUGHT` rows, (samples, kinds), for Meso-4 to follow; NaN on the others."""
-    plans = network_plans(settings)
     logits = np.full((len(prepared.samples), len(KINDS)), np.nan, np.float32)
     seen = np.flatnonzero(~prepared.is_held)
     rows = np.sort(np.random.default_rng(settings.seed).choice(seen, min(TAUGHT, len(seen)), replace=False))
-    for name, trunk in trunks.items():
-        embedding = embed_all(trunk, prepared.samples, rows)
-        said = embedding @ trunk.head.weight.detach().numpy().T + trunk.head.bias.detach().numpy()
-        for column, kind in enumerate(plans[name].kinds):
-            logits[rows, KINDS.index(kind)] = said[:, column]
+    logits[rows] = trunk_heads(trunks)(embed_all(trunks, prepared.samples, rows))
     return logits
 
 

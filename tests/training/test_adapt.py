@@ -17,7 +17,7 @@ from stream_detect.fusion.fit import fit_fusion
 from stream_detect.fusion.fusion import fuse
 from stream_detect.training import adapt as adapting
 from stream_detect.training.adapt import AdaptSettings, adapt
-from stream_detect.training.evidence import LESSONS, trunk_heads
+from stream_detect.training.evidence import trunk_heads
 from stream_detect.training.folds import Footing, make_folds
 from stream_detect.training.footage import spread
 from stream_detect.training.refit import (
@@ -31,7 +31,7 @@ from stream_detect.training.refit import (
     with_kinds_of,
 )
 from stream_detect.training.tune import as_calibrated
-from stream_detect.types import KINDS
+from stream_detect.types import KINDS, LESSONS
 from stream_detect.weights import even_fusion, load_weights, random_head, random_weights, save_weights
 from tests.training.made import write_people
 

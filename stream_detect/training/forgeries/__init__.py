@@ -3,13 +3,14 @@
 import numpy as np
 
 from stream_detect.training.forgeries import reenact, self_blend
-from stream_detect.training.forgeries.family import KINDS, Family, Footage, Forged, Kind
+from stream_detect.training.forgeries.family import Family, Footage, Forged
 from stream_detect.training.forgeries.geometry import FIVE_POINTS, face_side, misfit
 from stream_detect.training.forgeries.parts import EYES_FAMILY, MOUTH_FAMILY
 from stream_detect.training.forgeries.restore import restored
 from stream_detect.training.forgeries.resynth import RESYNTH_FAMILIES
 from stream_detect.training.forgeries.swap import LOW_RES_SWAP, SWAP
 from stream_detect.training.forgeries.temporal import Drift, drifted, forge_clip
+from stream_detect.types import KINDS, Kind
 
 __all__ = [
     "FAMILIES",

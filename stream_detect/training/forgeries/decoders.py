@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -290,7 +291,7 @@ def unpack(data: bytes) -> Autoencoders:
         upsamplers = [kind for kind in UPSAMPLERS if any(name[:-1] == kind for name in names)]
         networks = Autoencoders(strides, upsamplers)
         networks.load_state_dict(tensors)
-    except Exception as exc:
+    except (SafetensorError, IndexError, KeyError, RuntimeError, ValueError) as exc:
         raise WeightsError(f"expected decoders written by save_decoders: {exc}; fit them with fit_decoders") from exc
     networks.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return networks

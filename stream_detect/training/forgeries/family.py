@@ -2,22 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from stream_detect.training.scenes import Scene
+from stream_detect.types import Kind
 
 Rng = np.random.Generator
 Picture = UInt8[np.ndarray, "height width 3"]
 AnyPicture = UInt8[np.ndarray, "_ _ 3"]  # of another size
 Mask = Float32[np.ndarray, "height width"]
-
-# What a detector can learn to see apart: a face that a network drew as a whole; a foreign or altered face with a
-# border inside the picture; an alteration of a part of the face alone.
-Kind = Literal["synthesised", "resynthesised", "blended", "partial"]
-KINDS: tuple[Kind, ...] = ("synthesised", "resynthesised", "blended", "partial")
 
 
 @dataclass(frozen=True, slots=True)
