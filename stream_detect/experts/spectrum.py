@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int32
 
 from stream_detect.arrays import array_namespace, constant, is_cupy
-from stream_detect.cuda import kernel
+from stream_detect.cuda.kernels import kernel
 from stream_detect.experts.tiles import EXTREMES, PLACES, extremes, layout
 from stream_detect.types import INSIDE_TILES, TILE_PX
 
@@ -149,7 +149,7 @@ def _group_means_by_kernel(waves: Any) -> Any:
     lists = tuple(constant(part, waves) for part in (group_starts, group_bins, group_entries))
     arguments = (waves, *lists, np.int32(power.shape[1]), power)
     if len(waves):
-        kernel("radial_power")((len(waves),), (KERNEL_THREADS,), arguments)
+        kernel("radial_power", "radial_power")((len(waves),), (KERNEL_THREADS,), arguments)
     return power
 
 

@@ -1,25 +1,55 @@
-// Runs a CUDA kernel on the host, for tests: one block after another, each thread of a block as a fiber.
+// Runs CUDA kernels on the host, for tests: one block after another, each thread of a block as a fiber.
 //
 // A fiber runs until it meets __syncthreads() or a shuffle and then lets every other fiber of its block come as far, so
-// barriers and warp exchanges mean what they mean on a GPU, as long as the threads they concern all reach them.
+// barriers and warp exchanges mean what they mean on a GPU, as long as all threads of the block reach them. Blocks whose
+// threads never wait for each other run as a plain loop (`waits` below). What a GPU does at the same time happens here
+// in order of the thread's number: races are not found.
 
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <ucontext.h>
+#include <utility>
 #include <vector>
 
 #define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __noinline__
+#define __constant__ static const
 #define __shared__ static
 #define __restrict__ __restrict
+#define __launch_bounds__(...)
 
 struct float2 { float x, y; };
+struct alignas(16) float4 { float x, y, z, w; };
+struct int2 { int x, y; };
+struct uchar2 { unsigned char x, y; };
+struct uchar4 { unsigned char x, y, z, w; };
 struct dim3 { unsigned x = 1, y = 1, z = 1; };
 
+inline float2 make_float2(float x, float y) { return {x, y}; }
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+inline int2 make_int2(int x, int y) { return {x, y}; }
+inline uchar4 make_uchar4(unsigned char x, unsigned char y, unsigned char z, unsigned char w) { return {x, y, z, w}; }
+
 static dim3 blockIdx, blockDim, gridDim, threadIdx;
+
+using std::max;
+using std::min;
+
+inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
+inline int __float2int_rn(float x) { return static_cast<int>(std::nearbyintf(x)); }
+inline float __fdividef(float x, float y) { return x / y; }
+inline float __logf(float x) { return std::log(x); }
+template <typename T> T __ldg(const T* address) { return *address; }
 
 namespace host {
 
@@ -33,63 +63,114 @@ struct Fiber {
 };
 
 static ucontext_t scheduler;
-static std::vector<Fiber>* fibers;
-static std::vector<float> exchanged;
+static std::vector<std::unique_ptr<Fiber>> fibers;
+static std::vector<std::uint64_t> exchanged;
 static std::function<void()> body;
 
-inline void pause() {
-    const unsigned mine = threadIdx.x;
-    swapcontext(&(*fibers)[mine].context, &scheduler);
-}
+inline void pause() { swapcontext(&fibers[threadIdx.x]->context, &scheduler); }
 
 inline void enter() {
-    body();
-    (*fibers)[threadIdx.x].is_done = true;
+    for (;;) {  // a fiber is used again by the next block
+        body();
+        fibers[threadIdx.x]->is_done = true;
+        pause();
+    }
 }
 
-inline void run_block() {
-    std::vector<Fiber> all(blockDim.x);
-    fibers = &all;
-    exchanged.assign(blockDim.x, 0.0f);
-    for (Fiber& fiber : all) {
+inline void make_fibers(unsigned threads) {
+    fibers.clear();
+    exchanged.assign(threads, 0);
+    for (unsigned thread = 0; thread < threads; ++thread) {
+        fibers.push_back(std::make_unique<Fiber>());
+        Fiber& fiber = *fibers.back();
         getcontext(&fiber.context);
         fiber.context.uc_stack.ss_sp = fiber.stack.get();
         fiber.context.uc_stack.ss_size = STACK_BYTES;
-        fiber.context.uc_link = &scheduler;
+        fiber.context.uc_link = nullptr;
         makecontext(&fiber.context, enter, 0);
     }
+}
+
+inline void run_block_in_fibers() {
+    for (auto& fiber : fibers) fiber->is_done = false;
     for (bool is_running = true; is_running;) {
         is_running = false;
         for (unsigned thread = 0; thread < blockDim.x; ++thread) {
-            if (all[thread].is_done) continue;
+            if (fibers[thread]->is_done) continue;
             threadIdx.x = thread;
-            swapcontext(&scheduler, &all[thread].context);
-            is_running |= !all[thread].is_done;
+            swapcontext(&scheduler, &fibers[thread]->context);
+            is_running |= !fibers[thread]->is_done;
         }
     }
 }
 
-template <typename Kernel, typename... Arguments>
-void launch(unsigned blocks, unsigned threads, Kernel kernel, Arguments... arguments) {
-    gridDim.x = blocks;
-    blockDim.x = threads;
-    body = [=] { kernel(arguments...); };
-    for (unsigned block = 0; block < blocks; ++block) {
-        blockIdx.x = block;
-        run_block();
+inline void run_block_in_a_loop() {
+    for (threadIdx.x = 0; threadIdx.x < blockDim.x; ++threadIdx.x) body();
+}
+
+inline void run_grid(const unsigned* grid, unsigned threads, bool waits) {
+    gridDim = {grid[0], grid[1], grid[2]};
+    blockDim = {threads, 1, 1};
+    if (waits) make_fibers(threads);
+    for (blockIdx.z = 0; blockIdx.z < gridDim.z; ++blockIdx.z)
+        for (blockIdx.y = 0; blockIdx.y < gridDim.y; ++blockIdx.y)
+            for (blockIdx.x = 0; blockIdx.x < gridDim.x; ++blockIdx.x)
+                waits ? run_block_in_fibers() : run_block_in_a_loop();
+}
+
+template <auto kernel>
+struct Launch;
+
+template <typename... Arguments, void (*kernel)(Arguments...)>
+struct Launch<kernel> {
+    static void run(const unsigned* grid, unsigned threads, bool waits, void** arguments) {
+        with(grid, threads, waits, arguments, std::index_sequence_for<Arguments...>{});
     }
+
+    template <std::size_t... places>
+    static void with(
+        const unsigned* grid, unsigned threads, bool waits, void** arguments, std::index_sequence<places...>)
+    {
+        body = [=] { kernel(*static_cast<std::remove_reference_t<Arguments>*>(arguments[places])...); };
+        run_grid(grid, threads, waits);
+    }
+};
+
+template <typename T>
+inline T exchange(T value, unsigned from, bool is_inside) {
+    static_assert(sizeof(T) <= sizeof(std::uint64_t));
+    std::memcpy(&exchanged[threadIdx.x], &value, sizeof(T));
+    pause();  // until the whole warp has written
+    T got = value;
+    if (is_inside) std::memcpy(&got, &exchanged[from], sizeof(T));
+    pause();  // until the whole warp has read
+    return got;
 }
 
 }  // namespace host
 
 inline void __syncthreads() { host::pause(); }
+inline void __syncwarp(unsigned = 0xffffffffu) { host::pause(); }
 
-inline float __shfl_down_sync(unsigned, float value, unsigned distance) {
-    const unsigned mine = threadIdx.x;
-    host::exchanged[mine] = value;
-    host::pause();  // until the whole warp has written
-    const bool is_inside = mine % host::WARP_LANES + distance < host::WARP_LANES;
-    const float got = is_inside ? host::exchanged[mine + distance] : value;
-    host::pause();  // until the whole warp has read
-    return got;
+template <typename T>
+inline T __shfl_down_sync(unsigned, T value, unsigned distance) {
+    const unsigned mine = threadIdx.x, lane = mine % host::WARP_LANES;
+    return host::exchange(value, mine + distance, lane + distance < host::WARP_LANES);
 }
+
+template <typename T>
+inline T __shfl_xor_sync(unsigned, T value, unsigned mask) {
+    return host::exchange(value, threadIdx.x ^ mask, true);
+}
+
+template <typename T>
+inline T __shfl_sync(unsigned, T value, unsigned lane) {
+    return host::exchange(value, threadIdx.x / host::WARP_LANES * host::WARP_LANES + lane, true);
+}
+
+inline int atomicAdd(int* address, int value) { return std::exchange(*address, *address + value); }
+
+#define RUN_ON_HOST(kernel)                                                                                        \
+    extern "C" void kernel##_host(const unsigned* grid, unsigned threads, bool waits, void** arguments) {          \
+        host::Launch<kernel>::run(grid, threads, waits, arguments);                                                \
+    }
