@@ -4,7 +4,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,22 +18,21 @@ from stream_detect.config import DecisionSettings, VerdictLimits
 from stream_detect.decode.frame import Frame
 from stream_detect.device import resolve_device
 from stream_detect.errors import StreamDetectError, WeightsError
+from stream_detect.examiner import CpuExaminer, Examined, Examiner
 from stream_detect.experts.heads import noisy_or
 from stream_detect.experts.table import Expert, build_experts, gather_logits
 from stream_detect.explain import Explanation
-from stream_detect.faces import concatenate, cut_faces, find_faces, load_detector
 from stream_detect.faces.tracker import Tracker
 from stream_detect.fusion.fusion import disagreement, fuse_kinds, kind_shares
-from stream_detect.fusion.quality import QUALITY_NAMES, QualityLimits, measure_quality, quality_reasons, quality_score
+from stream_detect.fusion.quality import QUALITY_NAMES, QualityLimits, quality_reasons, quality_score
 from stream_detect.scoring import Seen, score_image, score_video, word
 from stream_detect.sources import kind_of, open_source, read_frames, read_picture
 from stream_detect.temporal import probability_of
-from stream_detect.types import Face, FaceCrops, FaceVerdict, FrameVerdict, Reason, Score
+from stream_detect.types import Face, FaceVerdict, FrameVerdict, Reason, Score
 from stream_detect.weights import Weights, load_weights
 
 SCORED_HZ = 8.0  # of a clip, so many frames a second are analysed at least
 BATCH = 8  # analysed frames that go through together
-PARALLEL_EXPERTS = 2  # on a CPU, so many experts look at the faces at the same time
 PICTURE_SIDE = 1280  # faces of a still picture are sought on a copy whose longer side is at most this
 
 
@@ -68,14 +66,11 @@ class Detector:
         self.quality_limits: QualityLimits = settings_from(QualityLimits(), given.quality_limits)
         self._decision: DecisionSettings = settings_from(DecisionSettings(), given.thresholds)
         self._quality_columns = columns_of(given.fusion.quality)
-        self._finder = load_detector(self.device, threads=threads)
-        self._pool = ThreadPoolExecutor(PARALLEL_EXPERTS, "expert") if self.device == "cpu" else None
+        self._examiner: Examiner = CpuExaminer(self.experts, self.quality_limits, threads)
 
     def close(self) -> None:
         """End the threads that experts run in; may be called twice. What is judged later is judged in one thread."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown()
+        self._examiner.close()
 
     def __enter__(self) -> "Detector":
         return self
@@ -92,13 +87,12 @@ class Detector:
 
     def find_faces(self, frames: Sequence[Frame], max_side: int = 640) -> list[list[Face]]:
         """The faces of each frame, sought on copies whose longer side is at most `max_side` pixels."""
-        return find_faces(frames, self._finder, max_side)
+        return self._examiner.find_faces(frames, max_side)
 
     def judge(self, seen: Sequence[tuple[Frame, Sequence[Face]]]) -> list[tuple[FaceVerdict, ...]]:
         """What is said of each face of each frame; all faces go through every expert in one batch."""
-        crops = concatenate([cut_faces(frame, faces) for frame, faces in seen])
         faces = [face for _, found in seen for face in found]
-        verdicts = iter(self._verdicts(crops, faces))
+        verdicts = iter(self._verdicts(self._examiner.examine(seen), faces))
         return [tuple(next(verdicts) for _ in found) for _, found in seen]
 
     def frame(self, rgb: np.ndarray) -> FrameVerdict:
@@ -165,37 +159,30 @@ class Detector:
         seen = [Seen(frame.pts_s, verdicts) for frame, _, verdicts in looked]
         return score_video(str(path), seen, counted.frames, self.limits)
 
-    def _verdicts(self, crops: FaceCrops, faces: Sequence[Face]) -> list[FaceVerdict]:
-        """A verdict a face; only those of which something can be said are shown to the experts."""
+    def _verdicts(self, examined: Examined, faces: Sequence[Face]) -> list[FaceVerdict]:
+        """A verdict a face; experts count only where something can be said."""
         if not faces:
             return []
-        measures = measure_quality(crops)
+        measures = examined.measures
         reasons = quality_reasons(measures, self.quality_limits)
         usable = np.flatnonzero([not some for some in reasons])
         quality = quality_score(measures, self.quality_limits)
         evidence = [Evidence.none(len(self.experts))] * len(faces)
-        for k, one in zip(usable, self._evidence(chosen(crops, usable), measures[usable]), strict=True):
+        said = {name: logits[usable] for name, logits in examined.logits.items()}
+        for k, one in zip(usable, self._evidence(said, measures[usable]), strict=True):
             evidence[k] = one
         return [self._verdict(*one) for one in zip(faces, reasons, evidence, quality, strict=True)]
 
-    def _evidence(self, crops: FaceCrops, measures: np.ndarray) -> "list[Evidence]":
+    def _evidence(self, said: Mapping[str, np.ndarray], measures: np.ndarray) -> "list[Evidence]":
         """What is known of each face that can be judged."""
-        if not len(crops):
+        if not len(measures):
             return []
-        fusion, said = self.weights.fusion, self._logits(crops)
+        fusion = self.weights.fusion
         known = gather_logits(said, fusion.experts, len(fusion.kinds))
         llr, kinds = fuse_kinds(known, measures[:, self._quality_columns], fusion)
-        experts = np.stack([noisy_or(logits) for logits in said.values()], axis=1).astype(np.float32)
+        experts = np.stack([noisy_or(said[name]) for name in self.experts], axis=1).astype(np.float32)
         doubt = disagreement(known)
         return [Evidence(*one) for one in zip(llr, kind_shares(kinds, fusion), experts, doubt, strict=True)]
-
-    def _logits(self, crops: FaceCrops) -> dict[str, np.ndarray]:
-        """Each expert's logits, (faces, kinds); on a CPU several look at the same time, the slowest begin first."""
-        names = list(reversed(self.experts))
-        if self._pool is None:
-            return {name: self.experts[name].kind_logits(crops) for name in self.experts}
-        said = dict(zip(names, self._pool.map(lambda name: self.experts[name].kind_logits(crops), names), strict=True))
-        return {name: said[name] for name in self.experts}
 
     def _verdict(
         self, face: Face, reasons: tuple[Reason, ...], evidence: "Evidence", quality: np.float32
@@ -269,13 +256,6 @@ def in_batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
             batch = []
     if batch:
         yield batch
-
-
-def chosen(crops: FaceCrops, rows: np.ndarray) -> FaceCrops:
-    """The crops of some faces; all of them are given as they are."""
-    if len(rows) == len(crops):
-        return crops
-    return FaceCrops(**{part.name: getattr(crops, part.name)[rows] for part in fields(FaceCrops)})
 
 
 def columns_of(measures: Sequence[str]) -> list[int]:
