@@ -56,29 +56,60 @@ class VerdictLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Profile:
+    """How much is done for each second of a feed, by name in `PROFILES`."""
+
+    experts: tuple[str, ...] | None  # that look at the faces; None: all
+    analyse_hz: float | None  # so many frames a second are judged; None: every one
+    follow_hz: float | None  # in so many a second, the judged ones included, faces are followed; None: in every one
+    detect_every: int  # in every so manieth of those faces are searched
+
+
+# "light" keeps, of all subsets of the experts in benchmarks/results/0.1.0/robustness.json, the one with the best mean AUC
+# (.781; all five .776), which costs four fifths of all five. It judges six times a second: the decision counts evidence
+# by time (`looks_per_s`), so that an alert hardly comes later.
+PROFILES: Mapping[str, Profile] = types.MappingProxyType(
+    {
+        "full": Profile(None, None, None, 5),
+        "light": Profile(("residual", "color", "attention"), 6.0, 12.0, 6),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
 class WatchSettings:
     """How sources are watched; the command line's options have the same names."""
 
+    profile: str = "full"  # full: all experts, every frame; light: three of them, six times a second, for more feeds
     every_frame: bool | None = None  # judge every frame (True), only the newest (False), or as the source is (None)
     duration_s: float | None = None  # stop after so many seconds
     max_frames: int | None = None  # stop after so many analysed frames of all sources together
     retries: int | None = None  # how often a live source is opened again; None: for ever
     transport: str = "tcp"  # how RTSP brings its packets: tcp or udp
-    detect_every: int = 5  # faces are searched in every so manieth frame and followed in between
+    analyse_hz: float | None = None  # judge so many frames of a feed a second; None: as the profile has it
+    follow_hz: float | None = None  # follow faces in so many frames a second; None: as the profile has it
+    detect_every: int | None = None  # search faces in every so manieth of those; None: as the profile has it
     detect_side: int = 640  # longer side of the reduced picture that faces are searched in, in pixels
     frozen_after_s: float = 3.0  # a live picture that did not change for so long is frozen, in seconds
     queue_frames: int = 4  # decoded frames of one source that may wait, when every frame counts
     status_every_s: float = 10.0  # a live source says where its frames went at least this often, in seconds
 
     def __post_init__(self) -> None:
-        counts = ("detect_every", "detect_side", "queue_frames", "frozen_after_s", "status_every_s")
+        require({"profile": self.profile in PROFILES}, self, " or ".join(PROFILES))
+        counts = ("detect_side", "queue_frames", "frozen_after_s", "status_every_s")
         require({name: getattr(self, name) > 0 for name in counts}, self, "more than 0")
-        optional = ("duration_s", "max_frames")
+        optional = ("duration_s", "max_frames", "analyse_hz", "follow_hz", "detect_every")
         require(
             {name: getattr(self, name) is None or getattr(self, name) > 0 for name in optional}, self, "more than 0"
         )
         require({"retries": self.retries is None or self.retries >= 0}, self, "0 or more")
         require({"transport": self.transport in ("tcp", "udp")}, self, "tcp or udp")
+
+    @property
+    def workload(self) -> Profile:
+        """The profile with what these settings say otherwise."""
+        said = {name: getattr(self, name) for name in ("analyse_hz", "follow_hz", "detect_every")}
+        return replace(PROFILES[self.profile], **{name: value for name, value in said.items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True)

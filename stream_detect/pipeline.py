@@ -23,6 +23,7 @@ from stream_detect.decode.frame import Frame
 from stream_detect.errors import UsageError
 from stream_detect.faces.tracker import Tracker, TrackerSettings
 from stream_detect.mailbox import Mailbox, wait_for_any
+from stream_detect.pace import Pace
 from stream_detect.sources import Source, SourceOptions, open_source
 from stream_detect.sources.reader import Reader
 from stream_detect.temporal import Decision
@@ -67,7 +68,9 @@ def watch(
     Args:
         sources: addresses as on the command line, `config.Feed`s or opened `Source`s; one of them or several.
         detector: shared by all sources; faces of all feeds are judged in one batch.
-        settings: how to watch; any of its fields may be given by name instead (`duration_s=10.0`).
+        settings: how to watch; any of its fields may be given by name instead (`duration_s=10.0`). The profile says
+            here how often faces are judged; which experts look is the detector's matter
+            (`Detector(experts=PROFILES["light"].experts)`).
         decision: when an alert is raised; what the detector's weights say by default.
         on_frame: is called with each frame and what was said of it, before the line is given out.
         stop: once set, the sources are left, with their last lines, as if they had ended.
@@ -146,11 +149,12 @@ class Watched:
     source: Source
     frames: Mailbox[Frame]
     reader: Reader
+    pace: Pace
     tracker: Tracker
     decision: Decision
     stillness: "Stillness"
     analysed: int = 0
-    unjudged: Counter[str] = field(default_factory=Counter)  # frames that were looked at and not judged, by cause
+    unjudged: Counter[str] = field(default_factory=Counter)  # frames that were taken and not judged, by cause
     state: State = "connecting"
     told_s: float = field(default_factory=time.monotonic)  # when its status was last told
     ending: Status | None = None  # its last status, told when its last frame was judged
@@ -191,13 +195,15 @@ class Watching:
     def _watch(self, source: Source, decision: DecisionSettings) -> Watched:
         newest_wins = not source.every_frame
         capacity = 1 if newest_wins else self._settings.queue_frames
+        workload = self._settings.workload
         frames: Mailbox[Frame] = Mailbox(capacity, newest_wins=newest_wins, bell=self._bell)
         return Watched(
             source=source,
             frames=frames,
             reader=Reader(source, frames, self._hear),
-            tracker=Tracker(TrackerSettings(every=self._settings.detect_every)),
-            decision=Decision(source.name, decision, run=self.run),
+            pace=Pace(workload.analyse_hz, workload.follow_hz),
+            tracker=Tracker(TrackerSettings(every=workload.detect_every)),
+            decision=Decision(source.name, decision_at(decision, workload.analyse_hz), run=self.run),
             stillness=Stillness(self._settings.frozen_after_s if source.is_live else math.inf),
         )
 
@@ -286,9 +292,9 @@ class Watching:
         for watched, frame in taken:
             reason = reason_not_to_judge(watched, frame)
             yield from self._stillness_news(watched, reason)
-            if reason is None:
+            if reason is None and is_due(watched, frame):
                 sound.append((watched, frame))
-            else:
+            elif reason is not None:
                 watched.unjudged[reason] += 1
                 yield from self._told(frame, self._verdict(frame, (), (reason,)), [])
         faces = self._faces(sound)
@@ -377,6 +383,23 @@ def same(before: np.ndarray, after: np.ndarray) -> bool:
     if before.shape != after.shape:
         return False
     return np.array_equal(before[::SPARSE_ROWS], after[::SPARSE_ROWS]) and np.array_equal(before, after)
+
+
+def is_due(watched: Watched, frame: Frame) -> bool:
+    """Whether a frame is to be judged; if not, it counts as dropped by the profile, and faces may be followed in it."""
+    due = watched.pace.due(frame.pts_s)
+    if due == "judge":
+        return True
+    watched.unjudged["profile"] += 1
+    if due == "follow":
+        watched.tracker.between(frame)
+    return False
+
+
+def decision_at(decision: DecisionSettings, analyse_hz: float | None) -> DecisionSettings:
+    """The decision for looks so many times a second: one look must speak for all the time until the next."""
+    least_s = 1.5 / analyse_hz if analyse_hz else 0.0
+    return decision if decision.longest_gap_s >= least_s else replace(decision, longest_gap_s=least_s)
 
 
 def reason_not_to_judge(watched: Watched, frame: Frame) -> Literal["corrupt", "frozen"] | None:

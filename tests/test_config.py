@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_detect.config import DecisionSettings, Feed, VerdictLimits, WatchSettings, read_config, updated
+from stream_detect.config import PROFILES, DecisionSettings, Feed, VerdictLimits, WatchSettings, read_config, updated
 from stream_detect.errors import ConfigError, SourceNotFound
 
 
@@ -56,6 +56,8 @@ def test_an_empty_file_changes_nothing(tmp_path):
         ("[watch]\nduration_s = 'long'", "duration_s expects a number, got 'long'"),
         ("[watch]\nretries = true", "retries expects a whole number, got True"),
         ("[watch]\ndetect_every = 0", r"\[watch\]: detect_every must be more than 0, got 0"),
+        ("[watch]\nprofile = 'fast'", r"\[watch\]: profile must be full or light, got 'fast'"),
+        ("[watch]\nanalyse_hz = 0", "analyse_hz must be more than 0, got 0"),
         ("[decision]\nclear_below = 0.99", "clear_below must be more than 0, at most raise_above"),
         ("[decision]\nraise_above = nan", "raise_above must be in"),
         ("[[feed]]\nname = 'door'", r"\[\[feed\]\] 1: url is missing"),
@@ -91,6 +93,12 @@ def test_a_password_in_a_wrong_value_is_hidden(tmp_path):
     with pytest.raises(ConfigError) as refused:
         config(tmp_path, "[[feed]]\nurl = ['rtsp://admin:hunter22@cam/live']")
     assert "hunter22" not in str(refused.value)
+
+
+def test_a_profile_gives_way_to_what_is_said_beside_it():
+    assert WatchSettings().workload == PROFILES["full"]
+    light = WatchSettings(profile="light", analyse_hz=3.0).workload
+    assert (light.analyse_hz, light.follow_hz) == (3.0, PROFILES["light"].follow_hz)
 
 
 def test_verdict_limits_keep_their_order():

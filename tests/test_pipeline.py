@@ -73,6 +73,48 @@ def test_faces_are_searched_in_some_frames_and_followed_in_the_others(long_clip)
     assert len(detector.batches) == 40
 
 
+@pytest.fixture(scope="module")
+def long_talk(tmp_path_factory):
+    """Twelve seconds at 10 fps of a face that stays in the middle."""
+    frames = clips.talking_head(120, height=120, width=160, face_px=40)
+    return clips.write_clip(tmp_path_factory.mktemp("clips") / "talk.mp4", frames, fps=10)
+
+
+def test_the_light_profile_judges_some_frames_and_counts_the_others(long_talk):
+    detector = ScriptedDetector()
+    lines = list(watch(str(long_talk), detector, profile="light"))
+    frames, last = kinds(lines, FrameVerdict), lines[-1]
+    assert len(frames) == last.analysed == pytest.approx(72, abs=1)
+    assert {face.track for frame in frames for face in frame.faces} == {1}
+    assert (last.frames, last.dropped) == (120, {"stale": 0, "corrupt": 0, "profile": 120 - last.analysed})
+    assert len(detector.searches) < 30
+
+
+def test_a_rate_of_ones_own_goes_before_that_of_the_profile(long_clip):
+    lines = list(watch(str(long_clip), ScriptedDetector(), analyse_hz=2.0, detect_every=1))
+    assert lines[-1].analysed == 24
+
+
+@pytest.mark.parametrize("rate_hz", [6.0, 1.0])
+def test_an_alert_comes_also_where_few_frames_are_judged(long_talk, rate_hz):
+    detector = ScriptedDetector(lambda pts_s: -2.0 if pts_s < 5 else 3.0)
+    alerts = kinds(list(watch(str(long_talk), detector, profile="light", analyse_hz=rate_hz)), Alert)
+    assert alerts[0].event == "raised"
+    assert alerts[0].started_s == pytest.approx(5.0, abs=1 / rate_hz + 0.2)
+
+
+def test_a_corrupt_frame_is_told_whatever_the_profile(face_clip, monkeypatch):
+    from dataclasses import replace
+
+    from stream_detect.sources.feed import Feed as Connection
+
+    frames = Connection.frames
+    damaged = lambda feed: (replace(frame, is_corrupt=frame.index == 3) for frame in frames(feed))  # noqa: E731
+    monkeypatch.setattr(Connection, "frames", damaged)
+    lines = list(watch(str(face_clip), ScriptedDetector(), profile="light"))
+    assert [frame.frame for frame in kinds(lines, FrameVerdict) if frame.reasons == ("corrupt",)] == [3]
+
+
 def test_frames_of_all_feeds_are_judged_in_one_batch(face_clip, long_clip):
     detector = ScriptedDetector()
     lines = list(watch([Feed(str(face_clip), "a"), Feed(str(long_clip), "b")], detector, max_frames=60))

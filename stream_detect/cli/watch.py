@@ -46,6 +46,14 @@ def watch(
             help="Judge every frame, or always the newest. Default: files every, live ones the newest.",
         ),
     ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="full|light",
+            help="full: every frame, all experts. light: six frames a second, the three experts that tell most "
+            "together; faces are followed in between. Default: full.",
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda[:N]. Default: auto.")] = None,
     duration: Annotated[float | None, typer.Option(metavar="S", help="Stop after so many seconds.")] = None,
     max_frames: Annotated[int | None, typer.Option(metavar="N", help="Stop after so many analysed frames.")] = None,
@@ -77,6 +85,7 @@ def watch(
 
     file = read_config(config) if config else Config()
     changes = {
+        "profile": profile,
         "every_frame": every_frame,
         "duration_s": duration,
         "max_frames": max_frames,
@@ -89,7 +98,7 @@ def watch(
         sinks = open_sinks(stack, jsonl, len(opened))
         run = Run(opened, refused)
         on_frame = open_pictures(stack, overlay, view, opened, run.stop)
-        detector = make_detector(device, weights, experts, threads)
+        detector = make_detector(device, weights, experts, threads, settings.workload.experts)
         decision = decision_of(file, detector)
         run.follow(detector, settings, decision, sinks, on_frame)
     raise typer.Exit(run.exit_code(fail_on_alert))
@@ -236,11 +245,18 @@ def all_of(writers: "Sequence[OnFrame]") -> "OnFrame":
     return on_frame
 
 
-def make_detector(device: str | None, weights: Path | None, experts: str | None, threads: int) -> "Detector":
+def make_detector(
+    device: str | None, weights: Path | None, experts: str | None, threads: int, of_profile: Sequence[str] | None = None
+) -> "Detector":
+    """The detector with the experts asked for, else those of the profile that the weights have, else all."""
     from stream_detect.detector import Detector
+    from stream_detect.weights import load_weights
 
-    names = [name.strip() for name in experts.split(",") if name.strip()] if experts is not None else None
-    return Detector(device=device or "auto", weights=weights, experts=names, threads=threads)
+    given = load_weights(weights)
+    names = [name for name in of_profile or () if name in given.heads] or None
+    if experts is not None:
+        names = [name.strip() for name in experts.split(",") if name.strip()]
+    return Detector(device=device or "auto", weights=given, experts=names, threads=threads)
 
 
 @contextlib.contextmanager

@@ -35,6 +35,14 @@ def test_a_person_reads_plain_lines_and_a_file_gets_the_json(face_clip, weights_
     assert {frozenset(face["experts"]) for line in lines for face in line.get("faces", [])} == {frozenset({"color"})}
 
 
+def test_the_light_profile_uses_its_experts_unless_others_are_named(face_clip, weights_folder):
+    for options, experts in (([], {"residual", "color", "attention"}), (["--experts", "color"], {"color"})):
+        done = run("watch", face_clip, "--jsonl", "-", "--weights", weights_folder, "--profile", "light", *options)
+        lines = json_lines(done.stdout)
+        assert {frozenset(face["experts"]) for line in lines for face in line.get("faces", [])} == {frozenset(experts)}
+        assert lines[-1]["dropped"]["profile"] == 10 - lines[-1]["analysed"] > 0
+
+
 def test_the_reader_of_stdout_may_leave(face_clip, weights_folder):
     command = f"{PROGRAM} watch {face_clip} --jsonl - --weights {weights_folder} | head -n 3"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60)
