@@ -65,9 +65,9 @@ class Profile:
     detect_every: int  # in every so manieth of those faces are searched
 
 
-# "light" keeps, of all subsets of the experts in benchmarks/results/0.1.0/robustness.json, the one with the best mean AUC
-# (.781; all five .776), which costs four fifths of all five. It judges six times a second: the decision counts evidence
-# by time (`looks_per_s`), so that an alert hardly comes later.
+# "light" keeps the subset of the experts that has the best mean AUC in benchmarks/results/0.1.0/robustness.json (.781;
+# all five .776) and costs four fifths of all five. It judges six times a second: the decision counts evidence by time
+# (`looks_per_s`), so that an alert hardly comes later.
 PROFILES: Mapping[str, Profile] = types.MappingProxyType(
     {
         "full": Profile(None, None, None, 5),
@@ -80,12 +80,12 @@ PROFILES: Mapping[str, Profile] = types.MappingProxyType(
 class WatchSettings:
     """How sources are watched; the command line's options have the same names."""
 
-    profile: str = "full"  # full: all experts, every frame; light: three of them, six times a second, for more feeds
     every_frame: bool | None = None  # judge every frame (True), only the newest (False), or as the source is (None)
     duration_s: float | None = None  # stop after so many seconds
     max_frames: int | None = None  # stop after so many analysed frames of all sources together
     retries: int | None = None  # how often a live source is opened again; None: for ever
     transport: str = "tcp"  # how RTSP brings its packets: tcp or udp
+    profile: str = "full"  # full: all experts, every frame; light: three of them, six times a second, for more feeds
     analyse_hz: float | None = None  # judge so many frames of a feed a second; None: as the profile has it
     follow_hz: float | None = None  # follow faces in so many frames a second; None: as the profile has it
     detect_every: int | None = None  # search faces in every so manieth of those; None: as the profile has it
