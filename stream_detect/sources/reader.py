@@ -4,7 +4,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from types import TracebackType
 from urllib.parse import urlsplit
 
@@ -148,6 +149,7 @@ class Reader:
                     self._say("live", f"{frame.width}x{frame.height}")
                 if pacer is not None:
                     pacer.wait(frame.pts_s)
+                    frame = replace(frame, arrived_s=self._clock(), seen_at=datetime.now(UTC))  # when it was due
                 if self._stop.is_set():
                     return "stopped"
                 self._lived_s = self._clock() - live_s

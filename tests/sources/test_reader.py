@@ -35,6 +35,14 @@ def test_a_file_read_live_is_shown_at_its_own_pace(tmp_path: Path):
     assert 0.8 < time.monotonic() - started_s < 3
 
 
+def test_the_time_that_a_frame_is_held_back_is_no_latency(tmp_path: Path):
+    path = clips.write_clip(tmp_path / "a.mp4", clips.numbered(10))
+    with Following(str(path), SourceOptions(every_frame=False)) as feed:
+        feed.drain()
+    first = feed.frames[0]
+    assert all(frame.arrived_s - first.arrived_s >= frame.pts_s - first.pts_s - 0.01 for frame in feed.frames)
+
+
 def test_of_a_live_source_the_newest_wins_and_the_rest_is_counted():
     box = Mailbox[Frame](1, newest_wins=True)
     with Reader(open_source("synthetic"), box) as reader:
