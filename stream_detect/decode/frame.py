@@ -1,7 +1,7 @@
 """A decoded picture and the one definition of how pixels are cut from it.
 
 Training, the CPU path and the GPU path all cut with `Frame.luma`, `Frame.rgb` and `Frame.reduced`; golden numbers in
-the tests fix what they return.
+the tests fix what they return. A frame whose planes lie on a GPU is copied to the host first: slow, and correct.
 """
 
 import functools
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-Layout = Literal["yuv420", "yuv422", "yuv444", "gray", "rgb"]
+Layout = Literal["yuv420", "yuv422", "yuv444", "gray", "rgb", "nv12"]
 Matrix = Literal["bt601", "bt709", "bt2020"]
 Box = tuple[float, float, float, float] | np.ndarray
 
@@ -23,6 +23,7 @@ KR_KB: dict[Matrix, tuple[float, float]] = {
     "bt709": (0.2126, 0.0722),
     "bt2020": (0.2627, 0.0593),
 }
+NUM_PLANES: dict[Layout, int] = {"rgb": 1, "gray": 1, "nv12": 2}  # the others have three
 SUBSAMPLING: dict[Layout, tuple[int, int]] = {"yuv420": (2, 2), "yuv422": (1, 2), "yuv444": (1, 1)}  # (rows, columns)
 
 
@@ -31,10 +32,12 @@ class Frame:
     """One picture as it was decoded, with where and when it came from.
 
     `planes` are uint8: (Y, U, V) with chroma subsampled as `layout` says, (Y,) for "gray", or one (height, width, 3)
-    array for "rgb". Chroma is sited as MPEG-2/H.264 have it by default: on even luma columns, between two luma rows.
+    array for "rgb". "nv12" is 4:2:0 as GPUs decode it: Y (height, width) and UV (height / 2, width / 2, 2), sides
+    rounded up; its planes are arrays of NumPy or, all of them, of CuPy, and complete when the frame is given out.
+    Chroma is sited as MPEG-2/H.264 have it by default: on even luma columns, between two luma rows.
     """
 
-    planes: tuple[np.ndarray, ...]
+    planes: tuple[Any, ...]
     layout: Layout
     source: str = ""
     index: int = 0  # counts every decoded frame of the source, from 0
@@ -46,10 +49,13 @@ class Frame:
     is_corrupt: bool = False
 
     def __post_init__(self) -> None:
-        expected = {"rgb": 1, "gray": 1}.get(self.layout, 3)
+        expected = NUM_PLANES.get(self.layout, 3)
         if len(self.planes) != expected or any(plane.dtype != np.uint8 for plane in self.planes):
             got = [(plane.shape, str(plane.dtype)) for plane in self.planes]
             raise ValueError(f"a {self.layout} frame has {expected} uint8 planes, got {got}")
+        if self.layout == "nv12" and self.planes[1].shape != (-(-self.height // 2), -(-self.width // 2), 2):
+            got = [plane.shape for plane in self.planes]
+            raise ValueError(f"a nv12 frame has Y (h, w) and UV (h / 2, w / 2, 2), sides rounded up, got {got}")
 
     @classmethod
     def from_rgb(cls, rgb: UInt8[np.ndarray, "height width 3"], **about: Any) -> "Frame":
@@ -66,12 +72,36 @@ class Frame:
     def width(self) -> int:
         return int(self.planes[0].shape[1])
 
+    @property
+    def is_on_device(self) -> bool:
+        """Whether the planes are a GPU's arrays rather than NumPy's."""
+        return not isinstance(self.planes[0], np.ndarray)
+
+    def on_host(self) -> "Frame":
+        """The frame with NumPy planes of its own or, where it has them already, itself; "nv12" becomes "yuv420".
+
+        Every call copies: whoever needs several parts of a device's frame keeps what this returns.
+        """
+        if not self.is_on_device and self.layout != "nv12":
+            return self
+        planes, layout = tuple(plane.get() if self.is_on_device else plane for plane in self.planes), self.layout
+        if layout == "nv12":
+            planes, layout = (planes[0], planes[1][..., 0].copy(), planes[1][..., 1].copy()), "yuv420"
+        return replace(self, planes=planes, layout=layout)
+
+    @property
+    def _is_cut_elsewhere(self) -> bool:
+        """Whether pixels are taken from `on_host()` instead."""
+        return self.layout == "nv12" or self.is_on_device
+
     def luma(self, box: Box) -> Float32[np.ndarray, "height width"]:
         """Native luma of the pixels in `box`, in [0, 1]; what lies outside the frame is mirrored in.
 
         Raises:
             ValueError: if the box holds no pixel.
         """
+        if self._is_cut_elsewhere:
+            return self.on_host().luma(box)
         window = whole_pixels(box)
         if self.layout == "rgb":
             return rgb_to_luma(cut(self.planes[0], window))
@@ -83,6 +113,8 @@ class Frame:
         Raises:
             ValueError: if the box holds no pixel.
         """
+        if self._is_cut_elsewhere:
+            return self.on_host().rgb(box)
         window = whole_pixels(box)
         if self.layout == "rgb":
             return np.ascontiguousarray(cut(self.planes[0], window))
@@ -104,6 +136,8 @@ class Frame:
 
         Luma and chroma are averaged as they are stored: colours may sit half a source pixel to the left.
         """
+        if self._is_cut_elsewhere:
+            return self.on_host().reduced(max_side)
         scale = min(1.0, max_side / max(self.height, self.width))
         if scale == 1.0:
             return self.rgb((0, 0, self.width, self.height))
@@ -116,6 +150,8 @@ class Frame:
         turns = quarter_turns % 4
         if turns == 0:
             return self
+        if self._is_cut_elsewhere:
+            return self.on_host().turned(turns)
         planes, layout = self.planes, self.layout
         if layout in ("yuv420", "yuv422"):
             window = (0, 0, self.width, self.height)

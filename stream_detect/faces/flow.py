@@ -5,6 +5,7 @@ as median shift and median scale: Kalal, Mikolajczyk and Matas, "Forward-Backwar
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,11 +38,25 @@ def small_luma(frame: Frame, max_side: int) -> Luma:
     A block has `reduction(frame, max_side)` pixels a side; what doesn't fill one at the right and bottom is left out.
     """
     plane = frame.planes[0]
-    for _ in range(reduction(frame, max_side).bit_length() - 1):
+    halvings = reduction(frame, max_side).bit_length() - 1
+    if frame.is_on_device:
+        return small_on_device(plane, halvings)
+    for _ in range(halvings):
         rows, columns = (max(1, side // 2) for side in plane.shape[:2])  # halving is OpenCV's fast case
         plane = cv2.resize(plane[: 2 * rows, : 2 * columns], (columns, rows), interpolation=cv2.INTER_AREA)
     small = cv2.cvtColor(plane, cv2.COLOR_RGB2GRAY) if plane.ndim == 3 else plane
-    return small.astype(np.uint8, copy=False)
+    reduced: Luma = small.astype(np.uint8, copy=False)
+    return reduced
+
+
+def small_on_device(plane: Any, halvings: int) -> Luma:
+    """As `small_luma`, of a luma plane (height, width) uint8 on a GPU: halved there, so that little comes to the host."""
+    for _ in range(halvings):
+        rows, columns = (side // 2 for side in plane.shape)
+        quads = plane[: 2 * rows, : 2 * columns].astype(np.uint16).reshape(rows, 2, columns, 2)
+        plane = ((quads.sum(axis=(1, 3), dtype=np.uint16) + 2) // 4).astype(np.uint8)
+    small: Luma = plane.get()
+    return small
 
 
 def reduction(frame: Frame, max_side: int) -> int:

@@ -1,5 +1,7 @@
 """What `luma`, `rgb` and `reduced` return, in numbers worked out by hand or with a plain NumPy reference."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -167,3 +169,56 @@ def test_planes_are_checked():
         Frame((np.zeros((4, 4), np.uint16),), "gray")
     with pytest.raises(ValueError, match="height, width, 3"):
         Frame.from_rgb(np.zeros((0, 4, 3), np.uint8))
+
+
+class DeviceArray:
+    """Stands in for an array of a GPU: nothing but `get` gives its numbers."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def get(self) -> np.ndarray:
+        return self._array.copy()
+
+
+def nv12(frame: Frame, put=lambda array: array) -> Frame:
+    """The same picture with interleaved chroma, its planes where `put` brings them."""
+    y, u, v = frame.planes
+    return replace(frame, planes=(put(y), put(np.stack((u, v), axis=-1))), layout="nv12")
+
+
+@pytest.mark.parametrize("put", [lambda array: array, DeviceArray], ids=["numpy", "device"])
+@pytest.mark.parametrize("size", [(48, 64), (33, 47)])
+def test_interleaved_chroma_gives_the_same_pixels(put, size: tuple[int, int]):
+    frame = noise(*size, source="cam", index=7, matrix="bt709")
+    other, box = nv12(frame, put), (-3.0, 5.0, 30.0, 40.0)
+    assert (other.height, other.width, other.is_on_device) == (*size, put is DeviceArray)
+    np.testing.assert_array_equal(other.luma(box), frame.luma(box))
+    np.testing.assert_array_equal(other.rgb(box), frame.rgb(box))
+    np.testing.assert_array_equal(other.reduced(20), frame.reduced(20))
+    np.testing.assert_array_equal(other.turned(1).rgb(box), frame.turned(1).rgb(box))
+
+
+def test_a_frame_comes_to_the_host_with_all_that_is_known_of_it():
+    frame = noise(33, 47, source="cam", index=7, pts_s=1.5, matrix="bt709", is_full_range=True, is_corrupt=True)
+    host = nv12(frame, DeviceArray).on_host()
+    assert host.layout == "yuv420"
+    assert not host.is_on_device
+    assert all(np.array_equal(*pair) for pair in zip(host.planes, frame.planes, strict=True))
+    for name in ("source", "index", "pts_s", "arrived_s", "seen_at", "matrix", "is_full_range", "is_corrupt"):
+        assert getattr(host, name) == getattr(frame, name)
+    assert frame.on_host() is frame
+
+
+def test_a_planar_frame_on_a_device_comes_to_the_host_too():
+    frame = noise(8, 10)
+    host = replace(frame, planes=tuple(map(DeviceArray, frame.planes))).on_host()
+    assert all(np.array_equal(*pair) for pair in zip(host.planes, frame.planes, strict=True))
+
+
+def test_interleaved_chroma_of_another_size_is_refused():
+    with pytest.raises(ValueError, match="sides rounded up"):
+        Frame((np.zeros((5, 5), np.uint8), np.zeros((2, 2, 2), np.uint8)), "nv12")
+    with pytest.raises(ValueError, match="has 2 uint8 planes"):
+        Frame((np.zeros((4, 4), np.uint8),), "nv12")
