@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -41,6 +40,7 @@ EXTRAS = {  # what the optional packages are for
 }
 DECODERS = ("h264", "hevc", "vp8", "vp9", "av1", "mjpeg")
 CONTAINER = "in a container start it with --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,video,utility"
+SAVE_AGAIN = "load_weights and save_weights of stream_detect.weights write the folder with graphs"
 WEIGHTS_EXIT, FAULT_EXIT = 4, 70
 
 
@@ -74,7 +74,6 @@ def diagnose(weights: Path | None = None) -> list[Check]:
         "face detector": check_face_detector,
         "cameras": check_cameras,
         "display": check_display,
-        "cache": check_cache,
     }
     return [check for name, look in looks.items() for check in looked_at(name, look)]
 
@@ -210,7 +209,11 @@ def check_weights(folder: Path | None) -> Iterator[Check]:
     except WeightsError as error:
         yield Check("weights", "broken", str(error), "install a released package, or give --weights DIR")
         return
-    yield Check("weights", "ok", f"{', '.join(weights.heads)}; {weights.created_by}, heads.json {weights.digest[:12]}")
+    found = f"{', '.join(weights.heads)}; {weights.created_by}, heads.json {weights.digest[:12]}"
+    if all(network.graph for network in weights.networks.values()):
+        yield Check("weights", "ok", found)
+    else:
+        yield Check("weights", "note", f"{found}; no graphs: every start takes seconds longer", SAVE_AGAIN)
 
 
 def check_face_detector() -> Iterator[Check]:
@@ -249,19 +252,6 @@ def check_display() -> Iterator[Check]:
         )
     else:
         yield Check("display", "note", "none: --view and the source screen don't work", "--overlay OUT.mp4 does")
-
-
-def check_cache() -> Iterator[Check]:
-    from stream_detect.experts.engine import cache_folder
-
-    folder = cache_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            yield Check("cache", "ok", str(folder))
-    except OSError as error:
-        found = f"{folder}: can't be written ({error.strerror}): every start takes seconds longer"
-        yield Check("cache", "note", found, "set XDG_CACHE_HOME to a folder that can")
 
 
 def required_ranges() -> dict[str, str]:

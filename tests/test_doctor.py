@@ -1,6 +1,7 @@
 """What the doctor finds, advises and exits with."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -82,10 +83,14 @@ def test_no_display_points_to_the_overlay(monkeypatch):
     assert "--overlay" in named(doctor.check_display(), "display").advice
 
 
-def test_a_cache_that_can_not_be_written_is_a_note(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert named(doctor.check_cache(), "cache").state == "note"
+def test_weights_without_graphs_are_a_note(weights_folder, tmp_path):
+    folder = shutil.copytree(weights_folder, tmp_path / "old")
+    index = json.loads((folder / "heads.json").read_text())
+    index["files"] = {name: digest for name, digest in index["files"].items() if not name.endswith(".onnx")}
+    (folder / "heads.json").write_text(json.dumps(index | {"version": 2}))
+    check = named(doctor.check_weights(folder), "weights")
+    assert (check.state, "every start takes seconds longer" in check.found) == ("note", True)
+    assert named(doctor.check_weights(weights_folder), "weights").state == "ok"
 
 
 def test_the_command_gives_json(tmp_path):

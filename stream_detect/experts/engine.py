@@ -1,30 +1,17 @@
-"""What runs a network: onnxruntime on a CPU (two to three times faster there), torch on a GPU, behind one interface.
+"""What runs a network: onnxruntime or OpenVINO on a CPU (two to three times faster there), torch on a GPU."""
 
-The ONNX model is made from the weights once and kept in the user's cache, so that later runs start without torch.
-"""
-
-import hashlib
-import io
-import json
-import logging
-import os
-import sys
-import tempfile
-import warnings
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from stream_detect.errors import UsageError, WeightsError
+from stream_detect.experts.graph import graph_of, named_tensors
 from stream_detect.weights import NetworkWeights
 
 MAX_BATCH = 32  # faces in one go on a GPU: bounds memory
-OPSET = 17
-KEPT_MODELS = 8  # in the cache; the oldest go first
-CODE = ("engine.py", "networks.py", "mesonet.py", "attention.py")  # what the graph depends on, besides the weights
-
-log = logging.getLogger(__name__)
+BAD_GRAPH = "the graph {kind} of these weights can't be run: {error}; take another copy of the folder, or save it again"
 
 
 @runtime_checkable
@@ -36,13 +23,24 @@ class Engine(Protocol):
     def __call__(self, aligned: UInt8[np.ndarray, "faces 256 256 3"]) -> Float32[np.ndarray, "faces dim"]: ...
 
 
-def make_engine(weights: NetworkWeights, device: str = "cpu", threads: int = 1) -> Engine:
-    """The engine that measures best on `device` ("cpu" or "cuda:N"), with `threads` threads on a CPU.
+def make_engine(weights: NetworkWeights, device: str = "cpu", threads: int = 1, engine: str = "onnxruntime") -> Engine:
+    """What runs the network on `device` ("cpu" or "cuda:N").
+
+    Args:
+        weights: of the network.
+        device: a GPU always gets torch.
+        threads: that it may use on a CPU.
+        engine: on a CPU, one of `ENGINES`.
 
     Raises:
         WeightsError: if the weights are not of a network that is known here.
+        UsageError: for an engine that there isn't, or that isn't installed.
     """
-    return OnnxEngine(weights, threads) if device == "cpu" else TorchEngine(weights, device)
+    if device != "cpu":
+        return TorchEngine(weights, device)
+    if engine not in ENGINES:
+        raise UsageError(f"unknown engine {engine!r}, expected one of {', '.join(ENGINES)}")
+    return ENGINES[engine](weights, threads)
 
 
 @final
@@ -54,16 +52,24 @@ class OnnxEngine:
 
     def __init__(self, weights: NetworkWeights, threads: int = 1) -> None:
         import onnxruntime  # type: ignore[import-untyped]
+        from onnxruntime.capi import onnxruntime_pybind11_state as faults  # type: ignore[import-untyped]
 
+        graph = graph_of(weights)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.at_once = max(threads, 1)
         if self.at_once == 1:  # sizes that are known beforehand fold into constants: a third of the steps remains
             options.add_free_dimension_override_by_name("faces", 1)
-        model = cached_model(weights)
-        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        tensors = named_tensors(graph, weights.tensors)
+        self._held = [onnxruntime.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors.values()]  # not copied
+        try:
+            options.add_external_initializers(list(tensors), self._held)
+            self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except (faults.Fail, faults.InvalidArgument, faults.InvalidGraph, faults.InvalidProtobuf) as exc:
+            raise WeightsError(BAD_GRAPH.format(kind=weights.kind, error=str(exc)[:200])) from exc
         self.dim: int = self.session.get_outputs()[0].shape[1]
 
     def __call__(self, aligned: UInt8[np.ndarray, "faces 256 256 3"]) -> Float32[np.ndarray, "faces dim"]:
@@ -101,86 +107,4 @@ def batches(aligned: np.ndarray, size: int) -> list[np.ndarray]:
     return [aligned[start : start + size] for start in range(0, len(aligned), size)]
 
 
-def cached_model(weights: NetworkWeights) -> bytes:
-    """The ONNX model of these weights, from the cache if it is whole there, else exported (and kept, if it can be)."""
-    path = cache_folder() / f"{model_key(weights)}.model"
-    model = read_model(path)
-    if model is None:
-        model = export_onnx(weights)
-        keep_model(path, model)
-    return model
-
-
-def export_onnx(weights: NetworkWeights) -> bytes:
-    """An ONNX model from bytes (faces, 256, 256, 3) to embeddings, for any number of faces."""
-    import torch
-
-    from stream_detect.experts.networks import Embedder, build
-
-    embedder = Embedder(build(weights)).eval()
-    faces = torch.zeros(2, 256, 256, 3, dtype=torch.uint8)
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's own: the newer exporter would need the package onnxscript
-        torch.onnx.export(
-            embedder,
-            (faces,),
-            buffer,  # type: ignore[arg-type]
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=["aligned"],
-            output_names=["embedding"],
-            dynamic_axes={"aligned": {0: "faces"}, "embedding": {0: "faces"}},
-        )
-    return buffer.getvalue()
-
-
-def model_key(weights: NetworkWeights) -> str:
-    """A hash of all that the model depends on: the weights, the code of the networks, the ONNX version."""
-    key = hashlib.sha256(json.dumps([weights.kind, dict(weights.config), OPSET], sort_keys=True).encode())
-    for name, tensor in sorted(weights.tensors.items()):
-        key.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
-        key.update(np.ascontiguousarray(tensor).data)
-    for module in CODE:
-        source = Path(__file__).with_name(module)
-        key.update(source.read_bytes() if source.is_file() else module.encode())
-    return key.hexdigest()
-
-
-def cache_folder() -> Path:
-    """Where models are kept between runs, by the custom of the operating system."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.path.expanduser(base)) / "stream-detect" / "models"
-
-
-def read_model(path: Path) -> bytes | None:
-    """The model kept at `path`, or None if there is none or it is damaged; a file is a sha256, then the model."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    digest, model = content[:32], content[32:]
-    return model if hashlib.sha256(model).digest() == digest else None
-
-
-def keep_model(path: Path, model: bytes) -> None:
-    """Put the model in the cache in one step; a cache that can't be written only costs the next run a second."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
-            file.write(hashlib.sha256(model).digest() + model)
-        os.replace(file.name, path)
-        forget_old_models(path.parent)
-    except OSError as exc:
-        log.debug("the exported network is not kept in %s: %s", path.parent, exc)
-
-
-def forget_old_models(folder: Path) -> None:
-    models = sorted(folder.glob("*.model"), key=lambda path: path.stat().st_mtime)
-    for path in models[:-KEPT_MODELS]:
-        path.unlink(missing_ok=True)
+ENGINES: dict[str, Callable[[NetworkWeights, int], Engine]] = {"onnxruntime": OnnxEngine}

@@ -43,18 +43,27 @@ def build(weights: NetworkWeights) -> nn.Module:
     Raises:
         WeightsError: if the kind or its configuration is unknown, or the tensors are not those of such a network.
     """
-    if weights.kind not in NETWORKS:
-        raise WeightsError(
-            f"expected a network of a kind among {', '.join(NETWORKS)}, got {weights.kind!r}; "
-            "install a newer stream-detect, or take other weights"
-        )
-    try:
-        network = NETWORKS[weights.kind](**weights.config)
-    except (TypeError, ValueError) as exc:
-        raise WeightsError(f"{weights.kind}: these weights have a configuration that can't be built: {exc}") from exc
+    network = make_network(weights.kind, weights.config)
     check_tensors(weights.kind, network.state_dict(), weights.tensors)
     network.load_state_dict({name: torch.tensor(values) for name, values in weights.tensors.items()}, strict=False)
     return network.eval()
+
+
+def make_network(kind: str, config: Mapping[str, Any]) -> nn.Module:
+    """An untrained network.
+
+    Raises:
+        WeightsError: if the kind or its configuration is unknown.
+    """
+    if kind not in NETWORKS:
+        raise WeightsError(
+            f"expected a network of a kind among {', '.join(NETWORKS)}, got {kind!r}; "
+            "install a newer stream-detect, or take other weights"
+        )
+    try:
+        return NETWORKS[kind](**config)
+    except (TypeError, ValueError) as exc:
+        raise WeightsError(f"{kind}: these weights have a configuration that can't be built: {exc}") from exc
 
 
 def pack(network: nn.Module) -> NetworkWeights:

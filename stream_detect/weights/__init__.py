@@ -1,8 +1,9 @@
 """The store of trained weights: safetensors beside one heads.json that says what they are and checks them by hash.
 
 A folder of weights holds `heads.json`, `heads.safetensors` (the experts' linear heads, the fusion and curves for
-explanations, float32) and one `<expert>.safetensors` a network (float16, its vectors float32). Nothing is unpickled.
-Version 2 knows kinds of forgery; version 1, of one kind alone, is read as such.
+explanations, float32) and for each network `<expert>.safetensors` (float16, its vectors float32) and `<expert>.onnx`,
+the graph that onnxruntime fills with these tensors. Nothing is unpickled. Version 3 has graphs; version 2 has none, so
+that each start exports them, with torch; version 1 knows of one kind of forgery alone.
 """
 
 import hashlib
@@ -28,9 +29,10 @@ from stream_detect.fusion.fusion import FusionWeights, empty_fusion
 from stream_detect.types import KINDS
 
 FORMAT = "stream-detect weights"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 INDEX = "heads.json"
 HEADS = "heads.safetensors"
+TENSORS, GRAPH = ".safetensors", ".onnx"  # how the names of a network's files end
 REFERENCE = "reference."  # how the names of curves for explanations begin in there
 FLOAT16_MAX = 65504.0
 ANOTHER_COPY = "take another copy of the folder, or train again with `stream-detect train`"
@@ -43,6 +45,7 @@ class NetworkWeights:
     kind: str  # a key of stream_detect.experts.networks.NETWORKS
     config: Mapping[str, Any]
     tensors: Mapping[str, np.ndarray]
+    graph: bytes = b""  # ONNX without its tensors (`stream_detect.experts.graph`); empty: to be made of kind and config
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,8 +88,8 @@ def load_weights(folder: Path | None = None) -> Weights:
     text = read_bytes(place / INDEX)
     index = parse_index(place / INDEX, text)
     try:
-        tensors = {name: read_tensors(place, name, digest) for name, digest in index["files"].items()}
-        return assemble(index, tensors, hashlib.sha256(text).hexdigest())
+        files = {name: read_file(place, name, digest) for name, digest in index["files"].items()}
+        return assemble(place, index, files, hashlib.sha256(text).hexdigest())
     except WeightsError:
         raise
     except KeyError as exc:
@@ -98,13 +101,16 @@ def load_weights(folder: Path | None = None) -> Weights:
 def save_weights(weights: Weights, folder: Path) -> None:
     """Write the weights to `folder`; heads.json comes last, so that a broken write is never taken for weights.
 
-    Networks are rounded to float16: evaluate what `load_weights` gives back.
+    Networks are rounded to float16: evaluate what `load_weights` gives back. Graphs that are missing are exported.
 
     Raises:
         ValueError: if a tensor is not finite.
         OutputError: if the folder can't be written.
     """
-    files = {f"{name}.safetensors": pack_network(network) for name, network in weights.networks.items()}
+    from stream_detect.experts.graph import graph_of
+
+    files = {f"{name}{TENSORS}": pack_network(network) for name, network in weights.networks.items()}
+    files |= {f"{name}{GRAPH}": graph_of(network) for name, network in weights.networks.items()}
     files[HEADS] = pack_heads(weights)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     files[INDEX] = json.dumps(make_index(weights, digests), indent=2, allow_nan=False).encode() + b"\n"
@@ -206,11 +212,12 @@ def parse_index(path: Traversable, text: bytes) -> dict[str, Any]:
     return index
 
 
-def read_tensors(place: Traversable, name: str, digest: str) -> dict[str, np.ndarray]:
-    """The tensors of one file as float32, if the file is the one that heads.json means."""
+def read_file(place: Traversable, name: str, digest: str) -> bytes:
+    """What a file holds, if it is the one that heads.json means."""
     path = place / name
-    if Path(name).name != name or not name.endswith(".safetensors"):
-        raise WeightsError(f"{place}: expected files named <expert>.safetensors, got {name!r}; {ANOTHER_COPY}")
+    if Path(name).name != name or not name.endswith((TENSORS, GRAPH)):
+        expected = f"<expert>{TENSORS} or <expert>{GRAPH}"
+        raise WeightsError(f"{place}: expected files named {expected}, got {name!r}; {ANOTHER_COPY}")
     if not path.is_file():
         raise WeightsError(f"{path}: expected this file beside {INDEX}, found none; {ANOTHER_COPY}")
     content = read_bytes(path)
@@ -219,6 +226,11 @@ def read_tensors(place: Traversable, name: str, digest: str) -> dict[str, np.nda
         raise WeightsError(
             f"{path}: expected sha256 {digest}, got {found}; it is damaged or not the one: {ANOTHER_COPY}"
         )
+    return content
+
+
+def read_tensors(path: Traversable, content: bytes) -> dict[str, np.ndarray]:
+    """The tensors of a file as float32."""
     try:
         tensors = load_safetensors(content)
     except (SafetensorError, KeyError) as exc:
@@ -229,12 +241,18 @@ def read_tensors(place: Traversable, name: str, digest: str) -> dict[str, np.nda
     return {key: tensor.astype(np.float32) for key, tensor in tensors.items()}
 
 
-def assemble(index: Mapping[str, Any], tensors: Mapping[str, Mapping[str, np.ndarray]], digest: str) -> Weights:
+def assemble(place: Traversable, index: Mapping[str, Any], files: Mapping[str, bytes], digest: str) -> Weights:
     """The weights from the parsed index and files; what is missing or doesn't fit raises KeyError or ValueError."""
+    tensors = {name: read_tensors(place / name, held) for name, held in files.items() if name.endswith(TENSORS)}
     given = tensors[HEADS]
     experts = index["experts"]
     networks = {
-        name: NetworkWeights(entry["network"]["kind"], entry["network"]["config"], tensors[f"{name}.safetensors"])
+        name: NetworkWeights(
+            entry["network"]["kind"],
+            entry["network"]["config"],
+            tensors[f"{name}{TENSORS}"],
+            files.get(f"{name}{GRAPH}", b""),
+        )
         for name, entry in experts.items()
         if "network" in entry
     }

@@ -104,7 +104,7 @@ def test_saving_what_was_loaded_changes_nothing(folder: Path, tmp_path: Path) ->
     save_weights(load_weights(folder), again)
     assert load_weights(again).digest == load_weights(folder).digest
     assert sorted(path.name for path in again.iterdir()) == sorted(
-        ["attention.safetensors", HEADS, INDEX, "mesonet.safetensors"]
+        ["attention.onnx", "attention.safetensors", HEADS, INDEX, "mesonet.onnx", "mesonet.safetensors"]
     )
 
 
@@ -188,22 +188,22 @@ def test_an_index_of_another_program(folder: Path, text: str, found: str) -> Non
 
 
 def test_weights_of_a_newer_version(folder: Path) -> None:
-    change_index(folder, lambda index: index.update(version=3, created_by="stream-detect 9.0"))
-    with pytest.raises(WeightsError, match=r"got 3, written by stream-detect 9.0; install a newer stream-detect"):
+    change_index(folder, lambda index: index.update(version=4, created_by="stream-detect 9.0"))
+    with pytest.raises(WeightsError, match=r"got 4, written by stream-detect 9.0; install a newer stream-detect"):
         load_weights(folder)
 
 
 @pytest.mark.parametrize("version", [0, "1", None])
 def test_a_version_that_never_was(folder: Path, version: object) -> None:
     change_index(folder, lambda index: index.update(version=version))
-    with pytest.raises(WeightsError, match="expected a version from 1 to 2"):
+    with pytest.raises(WeightsError, match="expected a version from 1 to 3"):
         load_weights(folder)
 
 
 @pytest.mark.parametrize("name", ["../mesonet.safetensors", "/etc/passwd", "weights.pt"])
 def test_a_file_elsewhere_is_not_read(folder: Path, name: str) -> None:
     change_index(folder, lambda index: index["files"].update({name: "0" * 64}))
-    with pytest.raises(WeightsError, match=r"expected files named <expert>.safetensors, got"):
+    with pytest.raises(WeightsError, match=r"expected files named <expert>.safetensors or <expert>.onnx, got"):
         load_weights(folder)
 
 
@@ -231,6 +231,31 @@ def make_version_1(folder: Path) -> None:
         tensors["fusion.bias"] = tensors["fusion.bias"][:, 0].copy()
 
     change_tensors(folder, HEADS, first_kind_only)
+
+
+def test_weights_of_version_2_have_no_graphs(weights: Weights, folder: Path, tmp_path: Path) -> None:
+    written = load_weights(folder)
+    make_version_2(folder)
+    loaded = load_weights(folder)
+    assert [network.graph for network in loaded.networks.values()] == [b"", b""]
+    assert loaded.created_by == written.created_by
+    save_weights(loaded, tmp_path / "again")
+    assert load_weights(tmp_path / "again").digest == written.digest
+
+
+def make_version_2(folder: Path) -> None:
+    """What the second version of the format was: no graphs."""
+    index = json.loads((folder / INDEX).read_text())
+    index.update(version=2, files={name: digest for name, digest in index["files"].items() if ".onnx" not in name})
+    (folder / INDEX).write_text(json.dumps(index))
+    for path in folder.glob("*.onnx"):
+        path.unlink()
+
+
+def test_a_graph_that_was_damaged(folder: Path) -> None:
+    (folder / "mesonet.onnx").write_bytes(b"")
+    with pytest.raises(WeightsError, match=r"mesonet.onnx: expected sha256 [0-9a-f]{64}, got [0-9a-f]{64}"):
+        load_weights(folder)
 
 
 def test_weights_of_version_1_are_read_as_of_one_kind(weights: Weights, folder: Path, tmp_path: Path) -> None:
