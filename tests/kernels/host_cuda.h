@@ -14,6 +14,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <setjmp.h>
 #include <ucontext.h>
 #include <utility>
 #include <vector>
@@ -58,16 +59,27 @@ constexpr unsigned WARP_LANES = 32;
 
 struct Fiber {
     ucontext_t context;
+    jmp_buf place;  // where it waits
     std::unique_ptr<char[]> stack{new char[STACK_BYTES]};
+    bool has_begun = false;
     bool is_done = false;
 };
 
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static std::vector<std::unique_ptr<Fiber>> fibers;
 static std::vector<std::uint64_t> exchanged;
 static std::function<void()> body;
 
-inline void pause() { swapcontext(&fibers[threadIdx.x]->context, &scheduler); }
+// Jumps keep the signal mask as it is; swapcontext() would ask the kernel to, twice a switch.
+inline void pause() {
+    if (!_setjmp(fibers[threadIdx.x]->place)) _longjmp(scheduler, 1);
+}
+
+inline void resume(Fiber& fiber) {
+    if (_setjmp(scheduler)) return;
+    if (std::exchange(fiber.has_begun, true)) _longjmp(fiber.place, 1);
+    setcontext(&fiber.context);
+}
 
 inline void enter() {
     for (;;) {  // a fiber is used again by the next block
@@ -98,7 +110,7 @@ inline void run_block_in_fibers() {
         for (unsigned thread = 0; thread < blockDim.x; ++thread) {
             if (fibers[thread]->is_done) continue;
             threadIdx.x = thread;
-            swapcontext(&scheduler, &fibers[thread]->context);
+            resume(*fibers[thread]);
             is_running |= !fibers[thread]->is_done;
         }
     }
