@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import Timing, compare, load_weights_or_random, metadata, on_one_thread, rounded, write_result
-from benchmarks.footage import HEIGHT, WIDTH, talking_head
+from stream_detect.bench.footage import HEIGHT, WIDTH, talking_head
 
 BATCHES = (1, 8)
 FACE_PX = 240  # height of the face in a 720p picture

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from stream_detect.cli import calibrate, demo, doctor, evaluate, score, train, watch
+from stream_detect.cli import bench, calibrate, demo, doctor, evaluate, score, train, watch
 from stream_detect.errors import ReaderGone, StreamDetectError
 from stream_detect.redact import redact
 
@@ -51,6 +51,7 @@ app.command("score", epilog=score.EXAMPLE)(score.score)
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("train", epilog=train.EXAMPLE)(train.train)
 app.command("calibrate", epilog=calibrate.EXAMPLE)(calibrate.calibrate)
+app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.cli.program import PROGRAM, run
 
-COMMANDS = ["demo", "watch", "score", "evaluate", "train", "calibrate", "doctor"]
+COMMANDS = ["demo", "watch", "score", "evaluate", "train", "calibrate", "bench", "doctor"]
 
 
 def test_help_comes_at_once():
