@@ -2,13 +2,14 @@
 
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +22,6 @@ from stream_detect.errors import StreamDetectError, WeightsError
 from stream_detect.examiner import CpuExaminer, Examined, Examiner
 from stream_detect.experts.heads import noisy_or
 from stream_detect.experts.table import Expert, build_experts, gather_logits
-from stream_detect.explain import Explanation
 from stream_detect.faces.tracker import Tracker
 from stream_detect.fusion.fusion import disagreement, fuse_kinds, kind_shares
 from stream_detect.fusion.quality import QUALITY_NAMES, QualityLimits, quality_reasons, quality_score
@@ -30,6 +30,9 @@ from stream_detect.sources import kind_of, open_source, read_frames, read_pictur
 from stream_detect.temporal import probability_of
 from stream_detect.types import Face, FaceVerdict, FrameVerdict, Reason, Score
 from stream_detect.weights import Weights, load_weights
+
+if TYPE_CHECKING:
+    import stream_detect.explain
 
 SCORED_HZ = 8.0  # of a clip, so many frames a second are analysed at least
 BATCH = 8  # analysed frames that go through together
@@ -57,8 +60,8 @@ class Detector:
         experts: Sequence[str] | None = None,
         threads: int = 1,
     ) -> None:
-        limit_torch_threads(threads)
         self.device = resolve_device(device)
+        limit_torch_threads(threads)
         given = weights if isinstance(weights, Weights) else load_weights(None if weights is None else Path(weights))
         self.weights = given
         self.experts: dict[str, Expert] = build_experts(given, experts, self.device, threads)
@@ -127,7 +130,7 @@ class Detector:
 
     def explain(
         self, picture: Path | str | np.ndarray, *, on_warning: Callable[[str], None] | None = None
-    ) -> Explanation:
+    ) -> "stream_detect.explain.Explanation":
         """The score of a file, or of a (height, width, 3) uint8 RGB picture, and what a person can look at to see why.
 
         Raises:
@@ -288,7 +291,6 @@ def probability_or_none(logit: np.float32) -> float | None:
 
 
 def limit_torch_threads(threads: int) -> None:
-    """torch's own pool of threads: as small as asked, so that it leaves the cores to decoding."""
-    import torch
-
-    torch.set_num_threads(max(1, threads))
+    """torch's own pool of threads: as small as asked, so that it leaves the cores to decoding; if torch is there."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(max(1, threads))

@@ -3,8 +3,10 @@
 Nothing is imported before it is asked, so that the command line starts fast.
 """
 
+import ctypes
 import importlib.util
 import re
+import sys
 from functools import lru_cache
 
 from stream_detect.errors import UsageError
@@ -41,7 +43,12 @@ def resolve_device(wanted: str = "auto") -> str:
 
 @lru_cache(maxsize=1)
 def missing_for_cuda() -> str | None:
-    """What keeps this machine from computing on a GPU and how to mend it, in one line; None where nothing does."""
+    """What keeps this machine from computing on a GPU and how to mend it, in one line; None where nothing does.
+
+    Without a driver nothing else is asked: torch alone takes two seconds to import.
+    """
+    if not has_library("cuda"):
+        return "there is no NVIDIA driver (install it; start a container with --gpus all)"
     import torch
 
     if torch.version.cuda is None:
@@ -64,3 +71,13 @@ def cuda_count() -> int:
     import torch
 
     return torch.cuda.device_count()
+
+
+def has_library(name: str) -> bool:
+    """Whether a part of the NVIDIA driver, such as "cuda" or "nvcuvid", can be loaded."""
+    file = f"nv{name.removeprefix('nv')}.dll" if sys.platform == "win32" else f"lib{name}.so.1"
+    try:
+        ctypes.CDLL(file)
+    except OSError:
+        return False
+    return True

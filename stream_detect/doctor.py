@@ -1,7 +1,6 @@
 """What is installed, what this machine can do, and what to do about what is missing."""
 
 import contextlib
-import ctypes
 import os
 import platform
 import re
@@ -12,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from stream_detect.device import has_library
 from stream_detect.errors import WeightsError
 from stream_detect.types import SCHEMA
 
@@ -272,13 +272,3 @@ def version_of(name: str) -> str | None:
 def base(version: str) -> str:
     """The version without its local build tag: 2.13.0+cpu is 2.13.0."""
     return version.partition("+")[0]
-
-
-def has_library(name: str) -> bool:
-    """Whether a part of the NVIDIA driver can be loaded."""
-    file = f"{name}.dll" if sys.platform == "win32" else f"lib{name}.so.1"
-    try:
-        ctypes.CDLL(file)
-    except OSError:
-        return False
-    return True

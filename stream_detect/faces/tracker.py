@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
 from stream_detect.decode.frame import Frame
+from stream_detect.faces.assignment import assign
 from stream_detect.faces.flow import Luma, Motion, follow, reduction, small_luma
 from stream_detect.faces.retinaface import iou
 from stream_detect.types import Face
@@ -211,8 +211,7 @@ def match(
     if not expected or not found:
         return []
     costs = pair_costs(expected, found, pts_s, settings)
-    rows, columns = linear_sum_assignment(costs)
-    return [(int(row), int(column)) for row, column in zip(rows, columns, strict=True) if costs[row, column] < REFUSED]
+    return [pair for pair in assign(costs) if costs[pair] < REFUSED]
 
 
 def pair_costs(
