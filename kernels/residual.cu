@@ -17,8 +17,8 @@
 //
 // Shared memory of residual_tiles, and what orders its use (one tile a block: nothing is used twice around a loop):
 //   tile    written by all, then barrier 1, then only read
-//   lines   barrier 1, each partial sum written by the one thread that took it, barrier 2, four partial sums folded into
-//           the first by the one thread that reads them, barrier 3, then only read
+//   lines   each partial sum written by the thread that took it, barrier 2, four partial sums folded into the first by
+//           the one thread that reads them, barrier 3, then only read
 //   warps   written by each warp's lanes, barrier 2, then only read
 //   totals  written after barrier 2, barrier 3, then only read
 // A row is 65 floats apart from the next, so that 32 lanes that walk 32 rows, or 32 columns, meet 32 different banks.
@@ -101,21 +101,29 @@ __device__ __forceinline__ void add(float* sums, const float residual, const flo
     sums[2] += coarse * coarse;
 }
 
-// Sums COUNT values (a power of two) over a warp: afterwards lane l holds the total of value l % COUNT. Lanes swap halves
-// of what they still hold, which takes COUNT - 1 shuffles where one value after the other would take 5 * COUNT.
+// Lanes whose numbers differ by HALF swap half of the 2 * HALF values that each still holds. Told the compiler step by
+// step: an array that is not indexed by constants would leave the registers.
+template <int HALF, int COUNT>
+__device__ __forceinline__ void swap_halves(float (&values)[COUNT], const int lane)
+{
+    if constexpr (HALF > 0) {
+        const bool keeps_upper = lane & HALF;
+#pragma unroll
+        for (int k = 0; k < HALF; ++k) {
+            const float sent = keeps_upper ? values[k] : values[k + HALF];
+            const float kept = keeps_upper ? values[k + HALF] : values[k];
+            values[k] = kept + __shfl_xor_sync(EVERY_LANE, sent, HALF);
+        }
+        swap_halves<HALF / 2>(values, lane);
+    }
+}
+
+// Sums COUNT values (a power of two) over a warp: afterwards lane l holds the total of value l % COUNT. It takes
+// COUNT - 1 shuffles and a few, where one value after the other would take 5 * COUNT.
 template <int COUNT>
 __device__ __forceinline__ float warp_totals(float (&values)[COUNT], const int lane)
 {
-#pragma unroll
-    for (int half = COUNT / 2; half > 0; half /= 2) {
-        const bool keeps_upper = lane & half;
-#pragma unroll
-        for (int k = 0; k < half; ++k) {
-            const float sent = keeps_upper ? values[k] : values[k + half];
-            const float kept = keeps_upper ? values[k + half] : values[k];
-            values[k] = kept + __shfl_xor_sync(EVERY_LANE, sent, half);
-        }
-    }
+    swap_halves<COUNT / 2>(values, lane);
 #pragma unroll
     for (int distance = COUNT; distance < WARP; distance *= 2) {
         values[0] += __shfl_xor_sync(EVERY_LANE, values[0], distance);

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 from stream_detect.arrays import constant
 from stream_detect.cuda.kernels import Bench
@@ -18,13 +18,13 @@ FLOAT_BYTES = 4
 
 
 def residual_features(
-    bench: Bench, tiles: Float32[Any, "faces 28 64 64"], threads: int = THREADS
+    bench: Bench, tiles: Float[Any, "faces tiles height width"], threads: int = THREADS
 ) -> Float32[Any, "faces 200"]:
     """`stream_detect.experts.residual.residual_features` in two launches; no residual is written to memory.
 
     Args:
         bench: where the kernels run.
-        tiles: luma in [0, 1], an array of `bench.xp`.
+        tiles: (faces, 28, 64, 64) float32 luma in [0, 1], an array of `bench.xp`.
         threads: a block's, a multiple of 32, at most 256.
 
     Returns:
@@ -40,7 +40,7 @@ def residual_features(
 
 
 def tile_statistics(
-    bench: Bench, tiles: Float32[Any, "faces 28 64 64"], threads: int = THREADS
+    bench: Bench, tiles: Float[Any, "faces tiles height width"], threads: int = THREADS
 ) -> Float32[Any, "faces 28 46"]:
     """The residual statistics of each tile, before they are put together for a face; arguments as above."""
     whole = checked_tiles(bench, tiles)
