@@ -43,10 +43,13 @@ class SourceOptions:
     rate_hz: int = 30  # frame rate asked of a camera, a screen or the synthetic pattern
     height_width: tuple[int, int] | None = None  # picture size asked of a camera or the synthetic pattern
     input_format: str | None = None  # FFmpeg's name of an input device, with its own addresses ("lavfi")
+    decoder: str | None = None  # cpu, or cuda:N for files and the network; None: where `watch`'s detector looks, or cpu
 
     def __post_init__(self) -> None:
         if self.transport not in ("tcp", "udp"):
             raise UsageError(f"transport is tcp or udp, got {self.transport!r}")
+        if self.decoder is not None and not re.fullmatch(r"cpu|cuda:\d+", self.decoder):
+            raise UsageError(f"decoder is cpu or cuda:N, got {self.decoder!r}")
         for name in ("open_timeout_s", "read_timeout_s", "ring_s", "listen_timeout_s", "rate_hz"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be above 0, got {getattr(self, name)}")
@@ -72,6 +75,11 @@ class Source:
     def every_frame(self) -> bool:
         """Whether whoever reads gets every frame, or the newest one."""
         return not self.is_live if self.options.every_frame is None else self.options.every_frame
+
+    @property
+    def decoder(self) -> str:
+        """Where pictures are to be decoded: "cpu" or "cuda:N"; a camera's or the screen's always on the CPU."""
+        return self.options.decoder or "cpu" if self.kind in ("file", "network") else "cpu"
 
     @property
     def ring_bytes(self) -> int:

@@ -10,14 +10,16 @@ from pathlib import Path
 from types import TracebackType
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from stream_detect import CV2_CAME_FIRST
 from stream_detect.decode.clock import StreamClock
-from stream_detect.decode.convert import Converter, check_area
-from stream_detect.decode.frame import Frame
+from stream_detect.decode.convert import Converter, Planes, check_area
+from stream_detect.decode.frame import Frame, Layout, Matrix
+from stream_detect.decode.nvdec import DecoderFault, Hardware, Patience, hardware_for, is_of_accelerator, one_line
 from stream_detect.errors import SourceDenied, SourceNotFound, SourceTimeout, SourceUnsupported
 from stream_detect.sources.address import Source
 from stream_detect.sources.faults import explain
@@ -47,6 +49,9 @@ CUT_SHORT_S = 0.5  # a file that ends earlier than it says by more than this, an
 class Feed(AbstractContextManager["Feed"]):
     """One connection to a source. Opens at once; `frames` gives the frames; `close` may be called twice.
 
+    Where the source asks for a GPU and that can't decode it, or no longer, the CPU does for as long as the feed lives:
+    of a file no frame is lost or given twice; a live source is connected to anew unless FFmpeg goes on by itself.
+
     Raises:
         SourceError: if it can't be opened, or later, while reading, if it breaks.
     """
@@ -71,16 +76,41 @@ class Feed(AbstractContextManager["Feed"]):
         self._num_broken = 0
         self._tainted_until_s = 0.0  # of the stream: pictures may be built on a damaged one until then
         self._is_described = False
-        self._container = _open(source)
+        self._hardware: Hardware | None = None  # decodes the pictures; None: the CPU does
+        self._patience = Patience()
+        self._given_before = 0  # pictures to pass over: they were given out before the file was opened again
+        self.decoding = ""  # where pictures are decoded and why, if a GPU was asked for: "h264 decoded on cuda:0"
+        self._connect()
+        self._may_skip = may_skip and not self.comes_in_bursts
+        self._backlog = Backlog()
+        self._rebase()
+
+    def _connect(self) -> None:
+        """Open the source, for the GPU to decode it if that is asked for and possible."""
+        if self._hardware_wanted():
+            try:
+                self._hardware = hardware_for(self.source.decoder)
+                self._open(self._hardware)
+                return
+            except DecoderFault as fault:
+                self._use_cpu(fault)
+        self._open(None)
+
+    def _hardware_wanted(self) -> bool:
+        return self.source.decoder != "cpu" and not self.decoding
+
+    def _open(self, hardware: Hardware | None) -> None:
+        self._container = _open(self.source, hardware.accelerator() if hardware else None)
         try:
-            self._stream = self._choose_stream()
+            self._stream = self._choose_stream(hardware)
             self._duration_s = (self._container.duration or 0) / av.time_base
         except BaseException:
             self._container.close()
             raise
-        self._may_skip = may_skip and not self.comes_in_bursts
-        self._backlog = Backlog()
-        self._clock.rebase(follows_arrival=self._container.format.name in COUNTS_FRAMES)
+
+    def _use_cpu(self, fault: DecoderFault) -> None:
+        self._hardware = None
+        self.decoding = f"decoded on the CPU: {fault}"
 
     @property
     def ends(self) -> bool:
@@ -111,17 +141,46 @@ class Feed(AbstractContextManager["Feed"]):
             SourceUnsupported: if there was no frame that could be decoded.
             SourceError: if the stream broke.
         """
+        while True:
+            try:
+                yield from self._frames()
+            except DecoderFault as fault:
+                self._go_on_without_hardware(fault)
+            else:
+                return
+
+    def _frames(self) -> Iterator[Frame]:
         last_s = time.monotonic()
         for packet in self._packets():
             pictures = self._decode(packet) if packet is not None else []
             for picture in pictures:
-                yield self._frame(picture)
+                if self._given_before:
+                    self._given_before -= 1
+                else:
+                    yield self._frame(picture)
             now_s = time.monotonic()
             last_s = now_s if pictures or self._is_skipping else last_s
             if self.source.is_live and now_s - last_s > self.source.options.read_timeout_s:
                 raise SourceTimeout(f"{self.source.address}: no picture for {now_s - last_s:.1f} s")
+        if not self.num_frames and self._hardware is not None:
+            raise DecoderFault(self._hardware.why(self._stream.codec_context))
         if not self.num_frames and not self.source.is_live:
             raise SourceUnsupported(f"{self.source.address}: no picture could be decoded from it")
+
+    def _go_on_without_hardware(self, fault: DecoderFault) -> None:
+        """Open the source again for the CPU: a file from its beginning, with what was given out passed over."""
+        self._use_cpu(fault)
+        self._container.close()
+        if self.ends:
+            self._given_before = self.num_frames
+            self._num_broken -= self._patience.errors  # those packets come again
+            self.drops["corrupt"] -= self._patience.errors
+        self._open(None)
+        if not self.ends:
+            self._rebase()
+
+    def _rebase(self) -> None:
+        self._clock.rebase(follows_arrival=self._container.format.name in COUNTS_FRAMES)
 
     def close(self) -> None:
         self._container.close()
@@ -136,7 +195,7 @@ class Feed(AbstractContextManager["Feed"]):
         rate = self._stream.average_rate or self._stream.guessed_rate
         return float(1 / rate) if rate else 0.04
 
-    def _choose_stream(self) -> VideoStream:
+    def _choose_stream(self, hardware: Hardware | None) -> VideoStream:
         address, kind = self.source.address, self._container.format.name
         videos = [stream for stream in self._container.streams.video if not _is_cover(stream)]
         if not videos or kind in NOT_VIDEO:
@@ -149,8 +208,11 @@ class Feed(AbstractContextManager["Feed"]):
         check = stream.codec_context
         if check.width and check.height:
             _with_address(address, check.width, check.height)
-        stream.thread_type = "SLICE" if self.source.is_live else "AUTO"
-        stream.codec_context.thread_count = 1 if self.source.is_live else 2
+        if hardware is not None and (refusal := hardware.refusal(check)) is not None:
+            raise DecoderFault(refusal)
+        is_alone = self.source.is_live or hardware is not None
+        stream.thread_type = "SLICE" if is_alone else "AUTO"
+        stream.codec_context.thread_count = 1 if is_alone else 2
         return stream
 
     def _packets(self) -> Iterator[VideoPacket | None]:
@@ -183,15 +245,33 @@ class Feed(AbstractContextManager["Feed"]):
         except av.error.EOFError:
             return []
         except av.FFmpegError as error:
+            if self._given_before:
+                return []  # it was counted the first time
             self._num_broken += 1
             self.drops["corrupt"] += 1
+            self._be_patient(packet, 0, error)
             self._tainted_until_s = (self._clock.last_s or 0.0) + TAINTED_S
             if self._num_broken - self.num_frames >= HOPELESS_PACKETS:
                 raise explain(error, self.source) from error
             return []
         if self._is_skipping and not pictures:
             self.drops["late"] += 1
+        else:
+            self._be_patient(packet, len(pictures))
         return pictures
+
+    def _be_patient(self, packet: VideoPacket, pictures: int, error: Exception | None = None) -> None:
+        """Note what became of a packet on the GPU.
+
+        Raises:
+            DecoderFault: if there is no reason left for patience.
+        """
+        hardware = self._hardware
+        if hardware is None or not self._patience.ends(is_key=packet.is_keyframe, pictures=pictures, error=error):
+            return
+        if self._patience.has_given:
+            raise DecoderFault(f"{hardware.name} no longer decodes it") from error
+        raise DecoderFault(hardware.why(self._stream.codec_context)) from error
 
     @property
     def _is_skipping(self) -> bool:
@@ -209,7 +289,7 @@ class Feed(AbstractContextManager["Feed"]):
     def _frame(self, picture: VideoFrame) -> Frame:
         arrived_s = time.monotonic()
         try:
-            planes, layout, matrix, is_full_range = self._converter(picture)
+            planes, layout, matrix, is_full_range = self._planes(picture)
         except SourceUnsupported as error:
             raise SourceUnsupported(f"{self.source.address}: {error}") from error
         index, self.num_frames = self._first_index + self.num_frames, self.num_frames + 1
@@ -227,6 +307,21 @@ class Feed(AbstractContextManager["Feed"]):
         )
         return frame.turned(round(picture.rotation / 90)) if picture.rotation else frame
 
+    def _planes(self, picture: VideoFrame) -> tuple[Planes, Layout, Matrix, bool]:
+        hardware = self._hardware
+        if hardware is None:
+            return self._converter(picture)
+        codec = self._stream.codec_context
+        if hardware.holds(picture):
+            planes = hardware(picture)
+            self.decoding = f"{codec.name} decoded on {hardware.name}"
+            return planes
+        fault = DecoderFault(hardware.why(codec, picture))
+        if self.ends:
+            raise fault  # to open it again for several threads
+        self._use_cpu(fault)
+        return self._converter(picture)
+
     def _is_tainted(self, picture: VideoFrame, pts_s: float) -> bool:
         """Whether a picture is damaged, or may be built on one that was: the decoder flags only the first itself."""
         if picture.is_corrupt:
@@ -236,7 +331,13 @@ class Feed(AbstractContextManager["Feed"]):
         return pts_s < self._tainted_until_s
 
 
-def _open(source: Source) -> InputContainer:
+def _open(source: Source, hwaccel: HWAccel | None = None) -> InputContainer:
+    """The container under an address.
+
+    Raises:
+        DecoderFault: if it could have been opened but for `hwaccel`.
+        SourceError: if not.
+    """
     options = source.options
     if source.kind == "file":
         check_file(Path(source.url.removeprefix("file:")), source.address)
@@ -248,9 +349,17 @@ def _open(source: Source) -> InputContainer:
     started_s = time.monotonic()
     try:
         return av.open(
-            url, "r", source.format, options=dict(source.ffmpeg_options), timeout=timeout, metadata_errors="replace"
+            url,
+            "r",
+            source.format,
+            options=dict(source.ffmpeg_options),
+            timeout=timeout,
+            metadata_errors="replace",
+            hwaccel=hwaccel,
         )
     except (av.FFmpegError, ValueError, OSError) as error:
+        if hwaccel is not None and is_of_accelerator(error):
+            raise DecoderFault(f"CUDA refuses ({one_line(error)}); see stream-detect doctor") from error
         raise explain(error, source, time.monotonic() - started_s, wait_s, is_open=False) from error
 
 

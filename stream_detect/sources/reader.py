@@ -142,11 +142,13 @@ class Reader:
         self._lived_s, newest_wins = None, not self.source.every_frame
         with self._open(newest_wins) as feed:
             pacer = Pacer(self._stop, self._clock) if newest_wins and feed.comes_in_bursts else None
-            live_s = None
+            live_s = told = None
             for frame in feed.frames():
                 if live_s is None:
                     live_s = self._clock()
-                    self._say("live", f"{frame.width}x{frame.height}")
+                if feed.decoding != told:
+                    told = feed.decoding
+                    self._say("live", ", ".join(filter(None, [f"{frame.width}x{frame.height}", told])))
                 if pacer is not None:
                     pacer.wait(frame.pts_s)
                     frame = replace(frame, arrived_s=self._clock(), seen_at=datetime.now(UTC))  # when it was due
