@@ -17,8 +17,17 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 CV2_CAME_FIRST = "cv2" in sys.modules and "av" not in sys.modules
-import av  # noqa: E402, F401  before OpenCV: with its X libraries loaded first, PyAV crashes when it grabs the screen
 
+
+class _AvFirst:
+    """Imports PyAV before OpenCV: with OpenCV's X libraries loaded first, PyAV crashes when it grabs the screen."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> None:
+        if name == "cv2":
+            importlib.import_module("av")
+
+
+sys.meta_path.insert(0, _AvFirst())
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported: its idle threads would spin otherwise
 
 if TYPE_CHECKING:
