@@ -12,7 +12,8 @@ import numpy as np
 from stream_detect.arrays import constant
 from stream_detect.cuda.kernels import Bench
 from stream_detect.experts import spectrum
-from stream_detect.types import AROUND_TILES, INSIDE_TILES, TILE_PX
+from stream_detect.experts.color import COLOR_DIM
+from stream_detect.types import AROUND_TILES, INSIDE_TILES, PIXELS_PX, TILE_PX
 
 TILES = INSIDE_TILES + AROUND_TILES
 TILE_THREADS = 256  # of a block that takes one tile
@@ -92,7 +93,7 @@ class _HeldPlans:
         self._plans: dict[int, Any] = {}
 
     def __call__(self, windowed: Any) -> Any:
-        from cupyx.scipy.fft import rfft2  # type: ignore[import-untyped]
+        from cupyx.scipy.fft import rfft2
 
         return rfft2(windowed, plan=self._plan(windowed))
 
@@ -119,6 +120,30 @@ def spectrum_bytes(faces: int) -> dict[str, int]:
         "radial_power": tiles * (wave + power),
         "spectrum_features": tiles * power + faces * features,
     }
+
+
+def color_features(bench: Bench, pixels: Any) -> Any:
+    """`stream_detect.experts.color.color_features`, by kernels/color.cu.
+
+    Args:
+        bench: where the kernel runs.
+        pixels: (faces, 64, 64, 3) uint8 RGB, contiguous.
+
+    Returns:
+        (faces, COLOR_DIM) float32.
+
+    Raises:
+        ValueError: if the pixels are others.
+    """
+    check(pixels, (PIXELS_PX, PIXELS_PX, 3), np.uint8, "pixels")
+    features = bench.xp.empty((len(pixels), COLOR_DIM), np.float32)
+    bench.launch("color", "color_features", len(pixels), FACE_THREADS, pixels, features)
+    return features
+
+
+def color_bytes(faces: int) -> dict[str, int]:
+    """The least that `color_features` reads and writes of the device's memory, in bytes."""
+    return {"color_features": faces * (3 * PIXELS_PX**2 + 4 * COLOR_DIM)}
 
 
 def check(array: Any, shape: tuple[int, ...], dtype: Any, what: str) -> None:

@@ -46,3 +46,40 @@ def face_tiles(kind: str, faces: int) -> np.ndarray:
     """(faces, 28, 64, 64) float32."""
     made = TILES[kind](np.random.default_rng(faces), faces * 28)
     return np.ascontiguousarray(made, np.float32).reshape(faces, 28, SIDE, SIDE)
+
+
+def noise_pixels(rng: np.random.Generator, faces: int) -> np.ndarray:
+    return rng.integers(0, 256, size=(faces, SIDE, SIDE, 3))
+
+
+def camera_pixels(rng: np.random.Generator, faces: int) -> np.ndarray:
+    """Smooth skin-like color with a little noise that the channels share in part."""
+    luma = smooth(rng, faces)[..., None] * np.array([1.0, 0.75, 0.6])
+    shared, own = rng.normal(size=(faces, SIDE, SIDE, 1)), rng.normal(size=(faces, SIDE, SIDE, 3))
+    return np.clip(luma * 255 + 1.5 * shared + 2 * own, 0, 255)
+
+
+def gray_pixels(rng: np.random.Generator, faces: int) -> np.ndarray:
+    return np.repeat(camera_tiles(rng, faces)[..., None] * 255, 3, axis=-1).round()
+
+
+def flat_pixels(rng: np.random.Generator, faces: int) -> np.ndarray:
+    return np.broadcast_to(rng.integers(0, 256, size=(faces, 1, 1, 3)), (faces, SIDE, SIDE, 3))
+
+
+PIXELS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+    "noise": noise_pixels,
+    "camera": camera_pixels,
+    "gray": gray_pixels,
+    "flat": flat_pixels,
+    "black": lambda rng, faces: np.zeros((faces, SIDE, SIDE, 3)),
+    "white": lambda rng, faces: np.full((faces, SIDE, SIDE, 3), 255),
+    "saturated": lambda rng, faces: np.clip(camera_pixels(rng, faces) * 3 - 200, 0, 255),
+    "black and white": lambda rng, faces: 255 * rng.integers(0, 2, size=(faces, SIDE, SIDE, 1)).repeat(3, axis=-1),
+    "primaries": lambda rng, faces: 255 * rng.integers(0, 2, size=(faces, SIDE, SIDE, 3)),
+}
+
+
+def face_pixels(kind: str, faces: int) -> np.ndarray:
+    """(faces, 64, 64, 3) uint8."""
+    return np.ascontiguousarray(PIXELS[kind](np.random.default_rng(faces), faces), np.uint8)

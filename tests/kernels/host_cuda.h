@@ -32,6 +32,7 @@
 struct float2 { float x, y; };
 struct alignas(16) float4 { float x, y, z, w; };
 struct int2 { int x, y; };
+struct alignas(16) uint4 { unsigned x, y, z, w; };
 struct uchar2 { unsigned char x, y; };
 struct uchar4 { unsigned char x, y, z, w; };
 struct dim3 { unsigned x = 1, y = 1, z = 1; };
@@ -39,6 +40,7 @@ struct dim3 { unsigned x = 1, y = 1, z = 1; };
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 inline int2 make_int2(int x, int y) { return {x, y}; }
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 inline uchar4 make_uchar4(unsigned char x, unsigned char y, unsigned char z, unsigned char w) { return {x, y, z, w}; }
 
 static dim3 blockIdx, blockDim, gridDim, threadIdx;
