@@ -58,28 +58,23 @@ def _placed(make: Callable[[], np.ndarray], xp: Any, device: Any) -> Array:
 
 
 def run(features: Callable[[Array], Array], array: np.ndarray, device: str = "cpu") -> np.ndarray:
-    """`features(array)`, computed where it is fastest: by torch on a CPU, by CuPy on a GPU; NumPy in, NumPy out.
+    """`features(array)`, computed by NumPy on a CPU, by CuPy on a GPU; NumPy in, NumPy out.
 
-    On a CPU the rows are taken a cacheful at a time, which is up to three times faster than all at once; nothing is
-    copied on the way in, except an array that is read-only or not contiguous.
+    On a CPU the rows are taken a cacheful at a time, which is up to three times faster than all at once.
 
     Args:
         features: an array function, such as `spectrum_features`.
         array: what it takes, one row a face.
         device: as `resolve_device` gives it: "cpu" or "cuda:N".
     """
-    if len(array) == 0:  # torch has no FFT of nothing
+    if len(array) == 0:  # there are features that have no form for nothing
         return run(features, np.zeros((1, *array.shape[1:]), array.dtype), device)[:0]
     return _run_on_cpu(features, array) if device == "cpu" else _run_on_gpu(features, array, device)
 
 
 def _run_on_cpu(features: Callable[[Array], Array], array: np.ndarray) -> np.ndarray:
-    import torch
-
-    rows = torch.from_numpy(np.require(array, requirements=("C", "W")))
     at_once = max(1, CACHE_BYTES * len(array) // array.nbytes)
-    with torch.inference_mode():  # a hundred small steps: without its bookkeeping they take a fifth less
-        return np.concatenate([features(part).numpy() for part in torch.split(rows, at_once)])
+    return np.concatenate([features(array[start : start + at_once]) for start in range(0, len(array), at_once)])
 
 
 def _run_on_gpu(features: Callable[[Array], Array], array: np.ndarray, device: str) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from stream_detect.arrays import array_namespace, clip, constant
-from stream_detect.experts.tiles import EXTREMES, PLACES, extremes, layout
+from stream_detect.experts.tiles import EXTREMES, PLACES, check_tiles, extremes, layout
 from stream_detect.types import INSIDE_TILES, TILE_PX
 
 STEP = 1 / 255  # one gray level of 8-bit luma: the fine truncation
@@ -33,7 +33,7 @@ WEIGHTS = {  # each filter's weight at its centre: its output is measured in mul
     "square3": 4.0,
     "square5": 12.0,
 }
-_FACE_NAMES = (
+FACE_NAMES = (
     *(f"{name}_{what}" for what in ("fine", "coarse", "peaked") for name in WEIGHTS),
     *("first_h_lag_v", "first_v_lag_h", "square3_lag_h", "square3_lag_v"),
     *("square3_sign_h", "square3_sign_v"),
@@ -48,8 +48,8 @@ _LOCAL = (  # what is also told by place on the face and of its extreme tiles
 _SPREAD_OF = ("first_h", "first_v", "square3", "square5")
 
 RESIDUAL_NAMES: tuple[str, ...] = (
-    *(f"inside_{name}" for name in _FACE_NAMES),
-    *(f"against_{name}" for name in _FACE_NAMES),
+    *(f"inside_{name}" for name in FACE_NAMES),
+    *(f"against_{name}" for name in FACE_NAMES),
     *(f"spread_{name}" for name in _SPREAD_OF),
     *(f"spread_against_{name}" for name in _SPREAD_OF),
     *(f"{place}_{name}" for place in PLACES for name in _LOCAL),
@@ -85,11 +85,13 @@ def residual_features(tiles: Float[Any, "faces tiles height width"]) -> Float[An
     Raises:
         ValueError: if `tiles` has another shape.
     """
-    if len(tiles.shape) != 4 or tiles.shape[1] <= INSIDE_TILES or tuple(tiles.shape[2:]) != (TILE_PX, TILE_PX):
-        expected = f"(faces, more than {INSIDE_TILES}, {TILE_PX}, {TILE_PX})"
-        raise ValueError(f"expected tiles of shape {expected}, got {tuple(tiles.shape)}")
+    check_tiles(tiles)
     xp = array_namespace(tiles)
-    per_tile = xp.astype(xp.concat(_tile_statistics(xp, tiles), axis=-1), xp.float32)
+    return over_faces(xp, xp.astype(xp.concat(_tile_statistics(xp, tiles), axis=-1), xp.float32))
+
+
+def over_faces(xp: Any, per_tile: Float[Any, "faces tiles statistics"]) -> Float[Any, "faces features"]:
+    """The features of each face from the statistics of its tiles, which `FACE_NAMES` names."""
     inside, around = per_tile[:, :INSIDE_TILES, :], per_tile[:, INSIDE_TILES:, :]
     face, ring = xp.mean(inside, axis=1), xp.mean(around, axis=1)
     spread, spread_around = _spread(xp, inside), _spread(xp, around)
@@ -131,7 +133,7 @@ def _each_high_pass(tiles: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _tile_statistics(xp: Any, tiles: Any) -> list[Any]:
-    """The statistics of `_FACE_NAMES`, in groups of shape (faces, tiles, some)."""
+    """The statistics of `FACE_NAMES`, in groups of shape (faces, tiles, some)."""
     means, edges, lags, lines = {}, {}, {}, {}
     for name, residual in _each_high_pass(tiles):
         edge = clip(residual, -LIMIT * WEIGHTS[name], LIMIT * WEIGHTS[name])
@@ -145,10 +147,10 @@ def _tile_statistics(xp: Any, tiles: Any) -> list[Any]:
         if name in ("first_h", "first_v"):
             edges[name], lines[name] = edge, (xp.mean(size, axis=-2), xp.mean(size, axis=-1))
     correlations = [*lags["first_h"], *lags["first_v"], *lags["square3"], *lags["sign"], *_neighbours(xp, tiles, edges)]
-    return [*_shapes(xp, means), xp.stack(correlations, axis=-1), *_phases_and_grids(xp, lines)]
+    return [*shapes(xp, means), xp.stack(correlations, axis=-1), *phases_and_grids(xp, lines)]
 
 
-def _shapes(xp: Any, means: dict[str, tuple[Any, Any, Any]]) -> tuple[Any, Any, Any]:
+def shapes(xp: Any, means: dict[str, tuple[Any, Any, Any]]) -> tuple[Any, Any, Any]:
     """Fine, coarse and peaked of all filters in the order of `WEIGHTS`, from their `_truncated_means`."""
     fine, coarse, square = (xp.stack([means[name][k] for name in WEIGHTS], axis=-1) for k in range(3))
     mean = coarse + FLOOR
@@ -185,7 +187,7 @@ def _neighbours(xp: Any, tiles: Any, edges: dict[str, Any]) -> list[Any]:
     return [2 * _mean(xp, one * other) / (energies + FLOOR**2) for one, other, energies in pairs]
 
 
-def _phases_and_grids(xp: Any, lines: dict[str, tuple[Any, Any]]) -> list[Any]:
+def phases_and_grids(xp: Any, lines: dict[str, tuple[Any, Any]]) -> list[Any]:
     """Periods of two, then of the coders' blocks, in the mean magnitude of each column and of each row."""
     (right, right_rows), (below_columns, below) = lines["first_h"], lines["first_v"]
     phases = _contrast(xp, xp.stack([line[..., :62] for line in (right, right_rows, below_columns, below)], axis=-2))
@@ -216,11 +218,11 @@ def period_waves() -> Float32[np.ndarray, "63 waves"]:
 
 
 def _local(xp: Any, per_tile: Any) -> Any:
-    return xp.stack([per_tile[..., _FACE_NAMES.index(name)] for name in _LOCAL], axis=-1)
+    return xp.stack([per_tile[..., FACE_NAMES.index(name)] for name in _LOCAL], axis=-1)
 
 
 def _spread(xp: Any, per_tile: Any) -> Any:
-    coarse = [per_tile[..., _FACE_NAMES.index(f"{name}_coarse")] for name in _SPREAD_OF]
+    coarse = [per_tile[..., FACE_NAMES.index(f"{name}_coarse")] for name in _SPREAD_OF]
     return xp.std(xp.stack(coarse, axis=-1), axis=1)
 
 

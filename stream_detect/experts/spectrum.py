@@ -16,7 +16,7 @@ from jaxtyping import Float, Float32, Int32
 
 from stream_detect.arrays import array_namespace, constant, is_cupy
 from stream_detect.cuda.kernels import kernel
-from stream_detect.experts.tiles import EXTREMES, PLACES, extremes, layout
+from stream_detect.experts.tiles import EXTREMES, PLACES, check_tiles, extremes, layout
 from stream_detect.types import INSIDE_TILES, TILE_PX
 
 FLOOR = 1e-7  # added to every power: a thirteenth of the rounding noise of 8-bit luma, 1 / (12 * 255**2)
@@ -97,8 +97,11 @@ def spectrum_features(tiles: Float[Any, "faces tiles height width"]) -> Float[An
     Raises:
         ValueError: if `tiles` has another shape.
     """
-    xp = array_namespace(tiles)
-    power = radial_power(tiles)
+    return over_faces(array_namespace(tiles), radial_power(tiles))
+
+
+def over_faces(xp: Any, power: Float[Any, "faces tiles groups"]) -> Float[Any, "faces features"]:
+    """The features of each face from the `radial_power` of its tiles."""
     inside, around = power[:, :INSIDE_TILES, :], power[:, INSIDE_TILES:, :]
     face, ring = _profile(xp, inside), _profile(xp, around)
     peaks, peaks_around = _peaks(xp, inside), _peaks(xp, around)
@@ -125,9 +128,7 @@ def radial_power(tiles: Float[Any, "faces tiles height width"]) -> Float[Any, "f
     Raises:
         ValueError: if the tiles are not (faces, more than 16, 64, 64).
     """
-    if len(tiles.shape) != 4 or tiles.shape[1] <= INSIDE_TILES or tuple(tiles.shape[2:]) != (TILE_PX, TILE_PX):
-        expected = f"(faces, more than {INSIDE_TILES}, {TILE_PX}, {TILE_PX})"
-        raise ValueError(f"expected tiles of shape {expected}, got {tuple(tiles.shape)}")
+    check_tiles(tiles)
     xp = array_namespace(tiles)
     waves = xp.fft.rfftn(_windowed(xp, tiles), axes=(-2, -1))
     bins = xp.reshape(waves, (-1, TILE_PX * (TILE_PX // 2 + 1)))

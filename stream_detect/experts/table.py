@@ -85,12 +85,15 @@ def network(name: str, weights: Weights, device: str, threads: int) -> tuple[Ext
 def fingerprint(name: str, crops: FaceCrops, device: str = "cpu") -> Float32[np.ndarray, "faces dim"]:
     """The features of the expert "spectrum", "residual" or "color", which need no weights."""
     from stream_detect.arrays import run
+    from stream_detect.experts import host
     from stream_detect.experts.color import color_features
     from stream_detect.experts.residual import residual_features
     from stream_detect.experts.spectrum import spectrum_features
 
     if name == "color":
         return run(color_features, crops.pixels, device)
+    if device == "cpu":
+        return host.spectrum_on_host(crops.tiles) if name == "spectrum" else host.residual_on_host(crops.tiles)
     features = {"spectrum": spectrum_features, "residual": residual_features}
     return run(features[name], crops.tiles, device)
 

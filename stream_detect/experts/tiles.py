@@ -7,9 +7,18 @@ from typing import Any
 
 from jaxtyping import Float
 
+from stream_detect.types import INSIDE_TILES, TILE_PX
+
 SIDE = 4  # a face's tiles lie on a grid of so many rows and columns, row by row
 PLACES = ("row_1", "row_2", "row_3", "row_4", "middle")  # what `layout` gives of every statistic, in this order
 EXTREMES = ("lowest", "highest", "lowest_against", "highest_against", "spread_around")  # what `extremes` gives
+
+
+def check_tiles(tiles: Any) -> None:
+    """Raise ValueError unless `tiles` are (faces, more than 16, 64, 64)."""
+    if len(tiles.shape) != 4 or tiles.shape[1] <= INSIDE_TILES or tuple(tiles.shape[2:]) != (TILE_PX, TILE_PX):
+        expected = f"(faces, more than {INSIDE_TILES}, {TILE_PX}, {TILE_PX})"
+        raise ValueError(f"expected tiles of shape {expected}, got {tuple(tiles.shape)}")
 
 
 def layout(xp: Any, per_tile: Float[Any, "faces 16 some"]) -> Float[Any, "faces places_some"]:
