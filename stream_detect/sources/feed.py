@@ -241,9 +241,7 @@ class Feed(AbstractContextManager["Feed"]):
     def _decode(self, packet: VideoPacket) -> list[VideoFrame]:
         self._keep_up(packet)
         try:
-            pictures = packet.decode()
-        except av.error.EOFError:
-            return []
+            pictures = pictures_of(packet)
         except av.FFmpegError as error:
             if self._given_before:
                 return []  # it was counted the first time
@@ -361,6 +359,14 @@ def _open(source: Source, hwaccel: HWAccel | None = None) -> InputContainer:
         if hwaccel is not None and is_of_accelerator(error):
             raise DecoderFault(f"CUDA refuses ({one_line(error)}); see stream-detect doctor") from error
         raise explain(error, source, time.monotonic() - started_s, wait_s, is_open=False) from error
+
+
+def pictures_of(packet: VideoPacket) -> list[VideoFrame]:
+    """What the decoder gives after a packet; nothing after the last one."""
+    try:
+        return packet.decode()
+    except av.error.EOFError:
+        return []
 
 
 def display(source: Source) -> str:
