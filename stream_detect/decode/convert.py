@@ -46,7 +46,8 @@ class Converter:
         self._reformatter = VideoReformatter()
 
     def __call__(self, picture: VideoFrame) -> tuple[Planes, Layout, Matrix, bool]:
-        """Copies of the planes (so that FFmpeg's buffers are free at once), and how to read them.
+        """The planes and how to read them; FFmpeg's own memory where it is laid out as ours, which stays taken as long
+        as a plane is held: FFmpeg never writes again to what somebody holds.
 
         Raises:
             SourceUnsupported: if the pixel format can't be brought to 8 bits, or the picture is empty or enormous.
@@ -100,11 +101,11 @@ def is_full(picture: VideoFrame) -> bool:
 
 
 def rows_of(picture: VideoFrame, index: int) -> np.ndarray:
-    """A plane without the padding of its rows, as an array of our own; "rgb24" gives (height, width, 3)."""
+    """View of a plane without the padding of its rows; "rgb24" gives (height, width, 3)."""
     plane = picture.planes[index]
     if picture.format.name == "rgb24":
-        return unpadded(plane, 3 * plane.width).copy().reshape(plane.height, plane.width, 3)
-    return unpadded(plane, plane.width).copy()
+        return unpadded(plane, 3 * plane.width).reshape(plane.height, plane.width, 3)
+    return unpadded(plane, plane.width)
 
 
 def unpadded(plane: VideoPlane, width_bytes: int) -> np.ndarray:

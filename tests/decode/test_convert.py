@@ -7,6 +7,7 @@ import pytest
 from stream_detect.decode import convert
 from stream_detect.decode.convert import Converter
 from stream_detect.errors import SourceUnsupported
+from tests import clips
 
 
 def picture(name: str, height: int = 17, width: int = 33, level: int = 100) -> av.VideoFrame:
@@ -94,3 +95,12 @@ def test_a_format_that_cannot_be_converted_fails_clearly(monkeypatch: pytest.Mon
     monkeypatch.setitem(convert.TARGET, "rgb", "vaapi")
     with pytest.raises(SourceUnsupported, match="gbrp"):
         Converter()(picture("gbrp"))
+
+
+def test_planes_are_not_copied_and_outlive_their_source(tmp_path):
+    path = clips.write_clip(tmp_path / "a.mp4", clips.scenery(40))
+    with av.open(str(path)) as container:
+        kept = [(Converter()(made)[0], made.to_ndarray()) for made in container.decode(video=0)]
+    for planes, pixels in kept:
+        assert not any(plane.flags.owndata for plane in planes)
+        assert np.array_equal(np.concatenate([plane.ravel() for plane in planes]), pixels.ravel())
