@@ -27,8 +27,9 @@ class HostBench:
 
     xp: Any = np
 
-    def __init__(self) -> None:
+    def __init__(self, backwards: bool = False) -> None:
         self.launches: Counter[str] = Counter()
+        self.backwards = backwards  # threads between barriers run from last to first: without races nothing changes
 
     def launch(self, stem: str, function: str, grid: Grid, block: int, *arguments: Any) -> None:
         sides = whole_grid(grid)
@@ -38,6 +39,7 @@ class HostBench:
         kept = [address_of(argument) for argument in arguments]
         table = (ctypes.c_void_p * len(kept))(*(ctypes.addressof(cell) for cell in kept))
         waits = WAITS.search(kernel_source(stem)) is not None
+        library(stem).run_backwards(ctypes.c_bool(self.backwards))
         entry = getattr(library(stem), f"{function}_host")
         entry((ctypes.c_uint * 3)(*sides), ctypes.c_uint(block), ctypes.c_bool(waits), table)
 
@@ -70,6 +72,22 @@ def library(stem: str) -> ctypes.CDLL:
 
 def compiled_by_nvrtc(stem: str, architecture: str) -> bytes:
     """The machine code of `stem`.cu for a GPU; needs NVRTC, but neither a GPU nor a driver."""
+    nvrtc, program = compiled(stem, architecture)
+    code: bytes = nvrtc.getCUBIN(program)
+    return code
+
+
+def bytes_out_of_registers(stem: str, architecture: str) -> int:
+    """What threads of the kernels of `stem`.cu keep in slow local memory: stack frames and spilled registers."""
+    nvrtc, program = compiled(stem, architecture, "--ptxas-options=-v")
+    report = nvrtc.getProgramLog(program)
+    found = re.findall(r"(\d+) bytes (?:stack frame|spill)", report)
+    assert found, f"the compiler says nothing of stack frames: {report}"
+    return sum(map(int, found))
+
+
+def compiled(stem: str, architecture: str, *options: str) -> tuple[Any, Any]:
+    """NVRTC, and the program that it made of `stem`.cu."""
     try:
         from cupy.cuda import nvrtc
 
@@ -78,8 +96,7 @@ def compiled_by_nvrtc(stem: str, architecture: str) -> bytes:
         require(False, f"CuPy or NVRTC is not installed: {reason}")
     program = nvrtc.createProgram(kernel_source(stem), f"{stem}.cu", [], [])
     try:
-        nvrtc.compileProgram(program, [*OPTIONS, f"--gpu-architecture={architecture}"])
+        nvrtc.compileProgram(program, [*OPTIONS, f"--gpu-architecture={architecture}", *options])
     except nvrtc.NVRTCError as error:
         raise AssertionError(f"{stem}.cu for {architecture}: {nvrtc.getProgramLog(program)}") from error
-    code: bytes = nvrtc.getCUBIN(program)
-    return code
+    return nvrtc, program

@@ -3,7 +3,7 @@
 // A fiber runs until it meets __syncthreads() or a shuffle and then lets every other fiber of its block come as far, so
 // barriers and warp exchanges mean what they mean on a GPU, as long as all threads of the block reach them. Blocks whose
 // threads never wait for each other run as a plain loop (`waits` below). What a GPU does at the same time happens here
-// in order of the thread's number: races are not found.
+// in order of the thread's number, or the other way round (`run_backwards`): a race is found only if the two differ.
 
 #pragma once
 
@@ -71,6 +71,7 @@ static jmp_buf scheduler;
 static std::vector<std::unique_ptr<Fiber>> fibers;
 static std::vector<std::uint64_t> exchanged;
 static std::function<void()> body;
+static bool is_backward = false;
 
 // Jumps keep the signal mask as it is; swapcontext() would ask the kernel to, twice a switch.
 inline void pause() {
@@ -109,7 +110,8 @@ inline void run_block_in_fibers() {
     for (auto& fiber : fibers) fiber->is_done = false;
     for (bool is_running = true; is_running;) {
         is_running = false;
-        for (unsigned thread = 0; thread < blockDim.x; ++thread) {
+        for (unsigned turn = 0; turn < blockDim.x; ++turn) {
+            const unsigned thread = is_backward ? blockDim.x - 1 - turn : turn;
             if (fibers[thread]->is_done) continue;
             threadIdx.x = thread;
             resume(*fibers[thread]);
@@ -119,7 +121,10 @@ inline void run_block_in_fibers() {
 }
 
 inline void run_block_in_a_loop() {
-    for (threadIdx.x = 0; threadIdx.x < blockDim.x; ++threadIdx.x) body();
+    for (unsigned turn = 0; turn < blockDim.x; ++turn) {
+        threadIdx.x = is_backward ? blockDim.x - 1 - turn : turn;
+        body();
+    }
 }
 
 inline void run_grid(const unsigned* grid, unsigned threads, bool waits) {
@@ -183,6 +188,8 @@ inline T __shfl_sync(unsigned, T value, unsigned lane) {
 }
 
 inline int atomicAdd(int* address, int value) { return std::exchange(*address, *address + value); }
+
+extern "C" void run_backwards(bool backwards) { host::is_backward = backwards; }
 
 #define RUN_ON_HOST(kernel)                                                                                        \
     extern "C" void kernel##_host(const unsigned* grid, unsigned threads, bool waits, void** arguments) {          \

@@ -7,7 +7,7 @@ from stream_detect.cuda.kernels import CudaBench
 from stream_detect.cuda.quality import bytes_moved, quality_measures
 from stream_detect.fusion.quality import QUALITY_NAMES, USED_TILES, measure_quality
 from stream_detect.types import FaceCrops
-from tests.kernels.emulate import HostBench
+from tests.kernels.emulate import ARCHITECTURES, HostBench, bytes_out_of_registers
 from tests.kernels.tiles_for_tests import PICTURES, camera, gray_levels, noise
 
 # Differences are the same to the last bit, so flatness counts the same pixels; sums of some 30,000 are taken in another
@@ -28,9 +28,9 @@ def crops_of(tiles: np.ndarray) -> FaceCrops:
     )
 
 
-def measured(tiles: np.ndarray, threads: int = 128) -> np.ndarray:
+def measured(tiles: np.ndarray, threads: int = 128, backwards: bool = False) -> np.ndarray:
     crops = crops_of(tiles)
-    measures: np.ndarray = quality_measures(HostBench(), tiles, crops.face_px, crops.around_share, threads)
+    measures: np.ndarray = quality_measures(HostBench(backwards), tiles, crops.face_px, crops.around_share, threads)
     return measures
 
 
@@ -84,6 +84,16 @@ def test_a_little_contrast_on_bright_tiles_is_kept():
 def test_the_kernels_give_the_same_bits_again():
     tiles = noise(3)
     assert np.array_equal(measured(tiles), measured(tiles))
+
+
+def test_the_order_of_threads_changes_nothing():
+    tiles = camera(2)
+    assert np.array_equal(measured(tiles, backwards=True), measured(tiles))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_sums_stay_in_registers(architecture):
+    assert bytes_out_of_registers("quality", architecture) == 0
 
 
 def test_each_kernel_is_launched_once():

@@ -7,7 +7,7 @@ from stream_detect.cuda.kernels import CudaBench
 from stream_detect.cuda.residual import STATISTICS, bytes_moved, residual_features, tile_statistics
 from stream_detect.experts import residual
 from stream_detect.experts.residual import RESIDUAL_DIM, RESIDUAL_NAMES
-from tests.kernels.emulate import HostBench
+from tests.kernels.emulate import ARCHITECTURES, HostBench, bytes_out_of_registers
 from tests.kernels.tiles_for_tests import PICTURES, camera, constant, noise
 
 # Filters' outputs are the same to the last bit; sums of some 4,000 of them are taken in another order. Features are
@@ -63,6 +63,16 @@ def test_a_tile_has_the_statistics_of_a_face_of_such_tiles():
 def test_the_kernels_give_the_same_bits_again():
     tiles = noise(3)
     assert np.array_equal(residual_features(HostBench(), tiles), residual_features(HostBench(), tiles))
+
+
+def test_the_order_of_threads_changes_nothing():
+    tiles = camera(2)
+    assert np.array_equal(residual_features(HostBench(backwards=True), tiles), residual_features(HostBench(), tiles))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_sums_stay_in_registers(architecture):
+    assert bytes_out_of_registers("residual", architecture) == 0
 
 
 def test_faces_do_not_touch_each_other():
