@@ -4,7 +4,7 @@ Every function takes a `Bench` and arrays of its namespace, launches each kernel
 without waiting for the device.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, final
 
 import numpy as np
@@ -13,12 +13,15 @@ from stream_detect.arrays import constant
 from stream_detect.cuda.kernels import Bench
 from stream_detect.experts import spectrum
 from stream_detect.experts.color import COLOR_DIM
+from stream_detect.experts.heads import KindHeads
 from stream_detect.types import AROUND_TILES, INSIDE_TILES, PIXELS_PX, TILE_PX
 
 TILES = INSIDE_TILES + AROUND_TILES
 TILE_THREADS = 256  # of a block that takes one tile
 FACE_THREADS = 256  # of a block that takes one face
 BINS = TILE_PX * (TILE_PX // 2 + 1)  # of a tile's real FFT
+HEAD_THREADS = 256  # of a block that takes one face of one expert
+HELD_TABLES = 64  # tables of addresses kept: as many as there are different sets of arrays that come again
 HELD_PLANS = 16  # FFT plans kept, one for each size of batch: more than there are buckets
 
 Rfft2 = Callable[[Any], Any]  # (tiles, 64, 64) float32 -> (tiles, 64, 33) complex64
@@ -144,6 +147,99 @@ def color_features(bench: Bench, pixels: Any) -> Any:
 def color_bytes(faces: int) -> dict[str, int]:
     """The least that `color_features` reads and writes of the device's memory, in bytes."""
     return {"color_features": faces * (3 * PIXELS_PX**2 + 4 * COLOR_DIM)}
+
+
+@final
+class DeviceHeads:
+    """The heads of all experts, `stream_detect.experts.heads.KindHeads`, by kernels/kind_heads.cu.
+
+    Args:
+        bench: where the kernel runs.
+        heads: of each expert, all of the same kinds.
+
+    Raises:
+        ValueError: if there are none, or they know different kinds.
+    """
+
+    def __init__(self, bench: Bench, heads: Mapping[str, KindHeads]) -> None:
+        kinds = {head.kinds for head in heads.values()}
+        if len(kinds) != 1:
+            raise ValueError(f"expected experts of the same kinds of forgery, got {sorted(kinds)}")
+        (self.kinds,) = kinds
+        self.experts = tuple(heads)
+        self._bench = bench
+        self._heads = dict(heads)
+        packed = {name: pack_head(head) for name, head in heads.items()}
+        self._begins = dict(zip(packed, np.cumsum([0, *map(len, packed.values())]).tolist(), strict=False))
+        self._numbers = bench.xp.asarray(np.concatenate(list(packed.values())))
+        self._tables: dict[bytes, Any] = {}
+
+    def __call__(self, features: Mapping[str, Any]) -> Any:
+        """The logits of every face, NaN where an expert's features are not finite or not there.
+
+        Args:
+            features: (faces, dim) float32 of some of the experts, by name, on the bench; of wider ones the first `dim`
+                count. Rows may be apart; the numbers of one may not.
+
+        Returns:
+            (faces, experts, kinds) float32, experts and kinds in the order of the heads.
+
+        Raises:
+            ValueError: for features of another expert, shape or type, or of none.
+        """
+        faces = self._check(features)
+        logits = self._bench.xp.empty((faces, len(self.experts), len(self.kinds)), np.float32)
+        table, grid = self._table(features), (faces, len(self.experts))
+        kinds = np.int32(len(self.kinds))
+        self._bench.launch("kind_heads", "kind_heads", grid, HEAD_THREADS, table, self._numbers, kinds, logits)
+        return logits
+
+    def bytes_moved(self, faces: int) -> dict[str, int]:
+        """The least that a launch for all experts reads and writes of the device's memory, in bytes."""
+        read = self._numbers.nbytes + sum(faces * head.dim * 4 for head in self._heads.values())
+        return {"kind_heads": read + faces * len(self.experts) * len(self.kinds) * 4}
+
+    def _check(self, features: Mapping[str, Any]) -> int:
+        if not features or not set(features) <= set(self.experts):
+            raise ValueError(f"expected features of some of {', '.join(self.experts)}, got {', '.join(features)}")
+        faces = len(next(iter(features.values())))
+        for name, given in features.items():
+            dim = self._heads[name].dim
+            is_fit = given.ndim == 2 and len(given) == faces and given.shape[1] >= dim and given.dtype == np.float32
+            if not is_fit or (given.size and given.strides[1] != 4):
+                raise ValueError(
+                    f"{name}: expected ({faces}, {dim}) float32, the numbers of a row side by side, "
+                    f"got {tuple(given.shape)} {given.dtype}"
+                )
+        return faces
+
+    def _table(self, features: Mapping[str, Any]) -> Any:
+        """What the kernel reads of each expert; copied to the device only if an array lies elsewhere than before."""
+        rows = np.array([self._row(name, features.get(name)) for name in self.experts], np.uint64)
+        key = rows.tobytes()
+        if key not in self._tables:
+            if len(self._tables) >= HELD_TABLES:
+                del self._tables[next(iter(self._tables))]  # the oldest
+            self._tables[key] = self._bench.xp.asarray(rows)
+        return self._tables[key]
+
+    def _row(self, name: str, given: Any) -> tuple[int, int, int, int, int]:
+        head = self._heads[name]
+        address, stride = (0, 0) if given is None else (self._bench.pointer(given), given.strides[0] // 4)
+        return address, stride, head.dim, max(head.knots.shape[1], 1), self._begins[name]
+
+
+def pack_head(head: KindHeads) -> np.ndarray:
+    """The numbers of a head as kernels/kind_heads.cu reads them, float32: each part padded to a multiple of four."""
+    dim, segments, kinds = head.dim, max(head.knots.shape[1], 1), len(head.kinds)
+    quads = -(-kinds // 4)
+    ramps = head.weight[dim:].reshape(dim, segments - 1, kinds).transpose(1, 0, 2)
+    weight = np.concatenate([head.weight[None, :dim], ramps])  # (segments, dim, kinds)
+    weight = np.pad(weight, ((0, 0), (0, 0), (0, 4 * quads - kinds))).reshape(segments, dim, quads, 4)
+    lows, widths = head.knots[:, :-1].T, np.diff(head.knots, axis=1).T
+    parts = head.mean, head.scale, lows, 1 / widths, head.bias, weight.transpose(2, 0, 1, 3)
+    flat = [np.asarray(part, np.float32).reshape(-1) for part in parts]
+    return np.concatenate([np.pad(part, (0, -len(part) % 4)) for part in flat])
 
 
 def check(array: Any, shape: tuple[int, ...], dtype: Any, what: str) -> None:
