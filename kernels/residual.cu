@@ -8,7 +8,7 @@
 // residual_tiles: grid of one block a tile, blockDim.x a multiple of 32, at most 256.
 //   tiles       (blocks, 64, 64) float        luma in [0, 1], 16-byte aligned
 //   waves       (63, 6) float                 stream_detect.experts.residual.period_waves()
-//   statistics  (blocks, STATISTICS) float    out: the statistics of _FACE_NAMES, in their order
+//   statistics  (blocks, STATISTICS) float    out: the statistics that the features begin with, in their order
 //   moves 16,384 bytes in and 184 out a tile; `waves` (1.5 kB) stays in the caches.
 // residual_features: grid of one block a face, any blockDim.x.
 //   statistics  (faces, TILES, STATISTICS) float
