@@ -47,10 +47,12 @@ class Detector:
         weights: a folder of weights, or `Weights`; by default those that came with the package.
         experts: names of the experts to use; all of them by default.
         threads: CPU threads of each network.
+        engine: what runs the networks on a CPU: "onnxruntime", or with the extra openvino "openvino" (and
+            "openvino-bf16", where the processor has such arithmetic).
 
     Raises:
         WeightsError: if weights are missing, damaged or of another kind.
-        UsageError: for an expert or a device that there isn't.
+        UsageError: for an expert, a device or an engine that there isn't.
     """
 
     def __init__(
@@ -59,12 +61,13 @@ class Detector:
         weights: Path | str | Weights | None = None,
         experts: Sequence[str] | None = None,
         threads: int = 1,
+        engine: str = "onnxruntime",
     ) -> None:
         self.device = resolve_device(device)
         limit_torch_threads(threads)
         given = weights if isinstance(weights, Weights) else load_weights(None if weights is None else Path(weights))
         self.weights = given
-        self.experts: dict[str, Expert] = build_experts(given, experts, self.device, threads)
+        self.experts: dict[str, Expert] = build_experts(given, experts, self.device, threads, engine)
         self.limits: VerdictLimits = settings_from(VerdictLimits(), given.thresholds)
         self.quality_limits: QualityLimits = settings_from(QualityLimits(), given.quality_limits)
         self._decision: DecisionSettings = settings_from(DecisionSettings(), given.thresholds)
@@ -87,6 +90,12 @@ class Detector:
     def decision(self) -> DecisionSettings:
         """When alerts are raised, as these weights suggest."""
         return self._decision
+
+    @property
+    def decode_device(self) -> str:
+        """Where the frames that it looks at are best decoded: "cuda:N" if it takes them on a GPU, else "cpu"."""
+        device: str = getattr(self._examiner, "decode_device", "cpu")
+        return device
 
     def find_faces(self, frames: Sequence[Frame], max_side: int = 640) -> list[list[Face]]:
         """The faces of each frame, sought on copies whose longer side is at most `max_side` pixels."""

@@ -16,8 +16,6 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, Protocol, runtime_checkable
 
-import numpy as np
-
 from stream_detect.config import DecisionSettings, Feed, WatchSettings
 from stream_detect.decode.frame import Frame
 from stream_detect.errors import UsageError
@@ -38,12 +36,17 @@ PATIENCE_S = 2.0  # how long readers are waited for at the end, all of them toge
 STATUSES = 256  # status lines that may wait to be told
 FINAL: tuple[State, ...] = ("ended", "failed")
 ALWAYS_TOLD = ("stale", "corrupt")  # causes that every status names, at 0 too
+STILL_LOOK_S = 0.5  # how often a picture on a GPU is compared with the one before: each time the GPU is waited for
 SPARSE_ROWS = 16  # every so manieth row is compared first to see whether a picture stands still
 
 
 @runtime_checkable
 class Judge(Protocol):
-    """What `watch` needs of a detector."""
+    """What `watch` needs of a detector.
+
+    One that takes frames which lie on a GPU says so by an attribute `decode_device`, "cuda:N": files and network
+    sources are then decoded there, as far as that GPU can.
+    """
 
     @property
     def decision(self) -> DecisionSettings: ...
@@ -86,7 +89,8 @@ def watch(
     """
     settings = changed(settings or WatchSettings(), changes)
     listed = [sources] if isinstance(sources, (str, Feed, Source)) else list(sources)
-    opened = unique([opened_source(source, settings) for source in listed])
+    device = getattr(detector, "decode_device", "cpu")
+    opened = unique([decoded_on(opened_source(source, settings), device) for source in listed])
     if not opened:
         raise UsageError("nothing to watch: give at least one source, such as rtsp://host/path, a file or webcam")
     return _watching(opened, detector, settings, decision or detector.decision, on_frame, stop or threading.Event())
@@ -129,6 +133,13 @@ def opened_source(source: Watchable, settings: WatchSettings) -> Source:
         every_frame=settings.every_frame if feed.every_frame is None else feed.every_frame,
     )
     return open_source(feed.url, name=feed.name, options=options)
+
+
+def decoded_on(source: Source, device: str) -> Source:
+    """The source, decoded on "cpu" or "cuda:N" unless its own options say where."""
+    if source.options.decoder is not None:
+        return source
+    return replace(source, options=replace(source.options, decoder=device))
 
 
 def unique(sources: Sequence[Source]) -> list[Source]:
@@ -364,13 +375,19 @@ class Stillness:
 
     def __init__(self, after_s: float) -> None:
         self._after_s = after_s
-        self._luma: np.ndarray | None = None
-        self._since_s = 0.0
+        self._luma: Any = None  # an array of NumPy or of a GPU
+        self._since_s = self._looked_s = 0.0
 
     def is_frozen(self, frame: Frame) -> bool:
-        """Whether the picture has not changed in a single pixel for `after_s` seconds of arrival time."""
+        """Whether the picture has not changed in a single pixel for `after_s` seconds of arrival time.
+
+        Pictures on a GPU are compared every `STILL_LOOK_S` seconds.
+        """
         if math.isinf(self._after_s):
             return False
+        if frame.is_on_device and 0 <= frame.arrived_s - self._looked_s < STILL_LOOK_S:
+            return frame.arrived_s - self._since_s > self._after_s
+        self._looked_s = frame.arrived_s
         luma, before = frame.planes[0], self._luma
         self._luma = luma
         if before is None or not same(before, luma):
@@ -378,11 +395,11 @@ class Stillness:
         return frame.arrived_s - self._since_s > self._after_s
 
 
-def same(before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether two pictures are equal; a few rows tell apart most that aren't."""
-    if before.shape != after.shape:
+def same(before: Any, after: Any) -> bool:
+    """Whether two pictures are equal and in the same place; a few rows tell apart most that aren't."""
+    if before.shape != after.shape or type(before) is not type(after):
         return False
-    return np.array_equal(before[::SPARSE_ROWS], after[::SPARSE_ROWS]) and np.array_equal(before, after)
+    return bool((before[::SPARSE_ROWS] == after[::SPARSE_ROWS]).all()) and bool((before == after).all())
 
 
 def is_due(watched: Watched, frame: Frame) -> bool:

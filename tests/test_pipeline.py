@@ -9,7 +9,7 @@ import pytest
 from stream_detect.config import Feed, WatchSettings
 from stream_detect.decode.frame import Frame
 from stream_detect.errors import SourceNotFound, UsageError
-from stream_detect.pipeline import Stillness, same, unique, utc_text, watch
+from stream_detect.pipeline import Stillness, decoded_on, same, unique, utc_text, watch
 from stream_detect.sources import open_source
 from stream_detect.types import Alert, FrameVerdict, Status
 from tests import clips
@@ -247,6 +247,82 @@ def test_stillness_needs_every_pixel_and_the_whole_time():
     shown = [(0.0, grey), (0.9, grey), (1.1, grey), (1.2, moved), (2.0, moved), (2.3, moved)]
     said = [stillness.is_frozen(Frame((luma,), "gray", arrived_s=at)) for at, luma in shown]
     assert said == [False, False, True, False, False, True]
+
+
+class DeviceArray:
+    """Stands in for a GPU's array, which can be cut, compared and brought to the host."""
+
+    def __init__(self, array: np.ndarray, looks: list | None = None) -> None:
+        self.array, self._looks = array, [] if looks is None else looks
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def __getitem__(self, part) -> "DeviceArray":
+        return DeviceArray(self.array[part], self._looks)
+
+    def __eq__(self, other) -> np.ndarray:
+        self._looks.append(self.shape)
+        return self.array == other.array
+
+    __hash__ = None
+
+    def get(self) -> np.ndarray:
+        return self.array.copy()
+
+
+def device_frame(luma: np.ndarray, looks: list, **about) -> Frame:
+    chroma = np.full((32, 32, 2), 128, np.uint8)
+    return Frame((DeviceArray(luma, looks), DeviceArray(chroma)), "nv12", **about)
+
+
+def test_pictures_on_a_gpu_are_compared_there_and_seldom():
+    stillness, looks = Stillness(1.0), []
+    grey = np.full((64, 64), 100, np.uint8)
+    moved = grey.copy()
+    moved[33, 7] = 101
+    shown = [(10 + k / 30, grey) for k in range(40)] + [(10 + k / 30, moved) for k in range(40, 90)]
+    said = [stillness.is_frozen(device_frame(luma, looks, arrived_s=at)) for at, luma in shown]
+    assert len(looks) < 20
+    assert [k for k, frozen in enumerate(said) if frozen] == pytest.approx([*range(31, 45), *range(76, 90)], abs=1)
+
+
+def test_a_source_that_moves_from_the_gpu_to_the_cpu_is_not_frozen():
+    stillness, grey = Stillness(1.0), np.full((64, 64), 100, np.uint8)
+    assert not stillness.is_frozen(device_frame(grey, [], arrived_s=10.0))
+    assert not stillness.is_frozen(Frame((grey,), "gray", arrived_s=11.5))
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [(None, "cuda:0"), ("cpu", "cpu"), ("cuda:1", "cuda:1")])
+def test_sources_are_decoded_where_the_detector_looks_unless_they_say_otherwise(chosen, expected, face_clip):
+    from stream_detect.sources import SourceOptions
+
+    source = open_source(str(face_clip), options=SourceOptions(decoder=chosen))
+    assert decoded_on(source, "cuda:0").decoder == expected
+
+
+def test_faces_are_judged_in_frames_that_lie_on_a_gpu(face_clip, monkeypatch):
+    from stream_detect.sources import feed
+    from tests.decode.gpus import StandIn
+
+    asked = []
+    monkeypatch.setattr(feed, "hardware_for", lambda device: asked.append(device) or StandIn(fails_at=6))
+    detector, shown = ScriptedDetector(), []
+    detector.decode_device = "cuda:0"
+    lines = list(watch(str(face_clip), detector, on_frame=lambda frame, said: shown.append(frame)))
+    assert asked == ["cuda:0"]
+    assert [frame.layout for frame in shown] == ["nv12"] * 6 + ["yuv420"] * 4
+    assert {frame.rgb((0, 0, 480, 360)).shape for frame in shown} == {(360, 480, 3)}
+    assert (lines[-1].frames, lines[-1].analysed) == (10, 10)
+    assert [line.reason for line in kinds(lines, Status)][1:3] == [
+        "480x360, h264 decoded on cuda:0",
+        "480x360, decoded on the CPU: cuda:0 failed (it fell off the bus)",
+    ]
+
+
+def test_a_detector_on_the_cpu_asks_for_no_gpu(face_clip, monkeypatch):
+    from stream_detect.sources import feed
+
+    monkeypatch.setattr(feed, "hardware_for", pytest.fail)
+    assert list(watch(str(face_clip), ScriptedDetector()))[-1].analysed == 10
 
 
 def test_a_change_of_size_is_a_change():
