@@ -14,7 +14,7 @@ import pytest
 from stream_detect.cuda import fingerprints
 from stream_detect.cuda.kernels import CudaBench
 from stream_detect.experts import color
-from tests.kernels.emulate import HostBench
+from tests.kernels.emulate import ARCHITECTURES, HostBench, bytes_out_of_registers
 from tests.kernels.faces import PIXELS, face_pixels
 
 ATOL = 1e-5
@@ -22,9 +22,9 @@ FLOAT32_ATOL = {"gray": 2e-4}
 DOUBLES = SimpleNamespace(**(vars(array_api_compat.numpy) | {"float32": np.float64}))
 
 
-def by_kernel(pixels: np.ndarray, threads: int = 256) -> np.ndarray:
+def by_kernel(pixels: np.ndarray, threads: int = 256, backwards: bool = False) -> np.ndarray:
     features = np.full((len(pixels), color.COLOR_DIM), np.nan, np.float32)
-    HostBench().launch("color", "color_features", len(pixels), threads, pixels, features)
+    HostBench(backwards).launch("color", "color_features", len(pixels), threads, pixels, features)
     return features
 
 
@@ -75,6 +75,17 @@ def test_one_launch_a_batch_and_the_same_bits_again():
     given = fingerprints.color_features(bench, pixels)
     assert dict(bench.launches) == {"color_features": 1}
     assert np.array_equal(fingerprints.color_features(bench, pixels), given)
+
+
+@pytest.mark.parametrize("threads", [96, 256])
+def test_the_order_of_threads_changes_nothing(threads):
+    pixels = face_pixels("camera", 2)
+    assert np.array_equal(by_kernel(pixels, threads, backwards=True), by_kernel(pixels, threads))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_sums_stay_in_registers(architecture):
+    assert bytes_out_of_registers("color", architecture) == 0
 
 
 def test_no_face_launches_nothing():

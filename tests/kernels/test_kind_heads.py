@@ -12,7 +12,7 @@ from stream_detect.cuda.kernels import CudaBench
 from stream_detect.experts.heads import FEATURE_LIMIT, KindHeads, columns_of, expand, standardize
 from stream_detect.types import KINDS
 from stream_detect.weights import load_weights
-from tests.kernels.emulate import HostBench
+from tests.kernels.emulate import ARCHITECTURES, HostBench, bytes_out_of_registers
 
 Heads = dict[str, KindHeads]
 
@@ -151,6 +151,19 @@ def test_one_launch_for_all_experts_and_the_same_bits_again():
     given = call(features)
     assert dict(bench.launches) == {"kind_heads": 1}
     assert np.array_equal(call(features), given)
+
+
+@pytest.mark.parametrize("kinds", [4, 9])
+def test_the_order_of_threads_changes_nothing(kinds):
+    heads = {"some": made_up(300, 3, kinds)}
+    features = random_features(heads, 2)
+    given = [DeviceHeads(HostBench(backwards), heads)(features) for backwards in (False, True)]
+    assert np.array_equal(*given)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_sums_stay_in_registers(architecture):
+    assert bytes_out_of_registers("kind_heads", architecture) == 0
 
 
 def test_no_face_launches_nothing():

@@ -11,15 +11,15 @@ import pytest
 from stream_detect.cuda import fingerprints
 from stream_detect.cuda.kernels import CudaBench
 from stream_detect.experts import spectrum
-from tests.kernels.emulate import HostBench
+from tests.kernels.emulate import ARCHITECTURES, HostBench, bytes_out_of_registers
 from tests.kernels.faces import TILES, face_tiles
 
 ATOL = 1e-4
 WARPS = [32, 96, 256, 1024]  # threads of a block
 
 
-def by_kernels(tiles: np.ndarray) -> np.ndarray:
-    return fingerprints.spectrum_features(HostBench(), tiles, fingerprints.HeldRfft2(np))
+def by_kernels(tiles: np.ndarray, backwards: bool = False) -> np.ndarray:
+    return fingerprints.spectrum_features(HostBench(backwards), tiles, fingerprints.HeldRfft2(np))
 
 
 def windowed_by_kernel(tiles: np.ndarray, threads: int = 256, out: np.ndarray | None = None) -> np.ndarray:
@@ -105,6 +105,16 @@ def features_of_power(power: np.ndarray) -> np.ndarray:
 def test_the_kernels_give_the_same_bits_again():
     tiles = face_tiles("camera", 2)
     assert np.array_equal(by_kernels(tiles), by_kernels(tiles))
+
+
+def test_the_order_of_threads_changes_nothing():
+    tiles = face_tiles("camera", 2)
+    assert np.array_equal(by_kernels(tiles, backwards=True), by_kernels(tiles))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_sums_stay_in_registers(architecture):
+    assert bytes_out_of_registers("radial_power", architecture) == 0
 
 
 @pytest.mark.parametrize(
