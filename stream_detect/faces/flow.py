@@ -5,6 +5,7 @@ as median shift and median scale: Kalal, Mikolajczyk and Matas, "Forward-Backwar
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -50,7 +51,7 @@ def small_luma(frame: Frame, max_side: int) -> Luma:
 
 
 def small_on_device(plane: Any, halvings: int) -> Luma:
-    """As `small_luma`, of a luma plane (height, width) uint8 on a GPU: halved there, so that little comes to the host."""
+    """As `small_luma`, of a luma plane (height, width) uint8 on a GPU: halved there, so that little is copied."""
     for _ in range(halvings):
         rows, columns = (side // 2 for side in plane.shape)
         quads = plane[: 2 * rows, : 2 * columns].astype(np.uint16).reshape(rows, 2, columns, 2)
@@ -102,6 +103,13 @@ def lucas_kanade(
     return moved, found.ravel() == 1
 
 
+@lru_cache(maxsize=GRID * GRID)
+def pairs_of(points: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every pair of so many points, once."""
+    one, other = np.triu_indices(points, 1)
+    return one, other
+
+
 def sum_up(
     start: Float32[np.ndarray, "points 2"], end: Float32[np.ndarray, "points 2"], is_sound: Bool[np.ndarray, " points"]
 ) -> Motion | None:
@@ -109,7 +117,7 @@ def sum_up(
     if is_sound.mean() < MIN_SHARE:
         return None
     start, end = start[is_sound].astype(np.float64), end[is_sound].astype(np.float64)
-    one, other = np.triu_indices(len(start), 1)
+    one, other = pairs_of(len(start))
     lengths, grown = (np.hypot(*(points[one] - points[other]).T) for points in (start, end))
     scale = float(np.median(grown / np.maximum(lengths, 1e-6)))
     if not 1 / MAX_SCALE <= scale <= MAX_SCALE:

@@ -86,6 +86,7 @@ class Tracker:
         self._since_detection: int | None = None  # frames; None before the first one
         self._has_lost = False  # since the last detection
         self._luma: Luma | None = None  # of the frame before
+        self._next: tuple[Frame, Luma] | None = None  # the frame that was asked about and is yet to come
         self._frame_sides: tuple[int, int] | None = None
         self._pts_s = 0.0
 
@@ -95,7 +96,8 @@ class Tracker:
             return True
         if self._has_lost or self._since_detection + 1 >= self.settings.every:
             return True
-        return scene_difference(self._luma, small_luma(frame, self.settings.flow_px)) > self.settings.scene_change
+        self._next = (frame, small_luma(frame, self.settings.flow_px))
+        return scene_difference(self._luma, self._next[1]) > self.settings.scene_change
 
     def detected(self, faces: Sequence[Face], frame: Frame) -> list[Face]:
         """The faces found in `frame`, each with the number of its track, in order of the numbers.
@@ -130,11 +132,16 @@ class Tracker:
     def _advance(self, frame: Frame) -> list[Track]:
         """The tracks as they should be in `frame`: by optical flow, or, where that fails, lost and at their speed."""
         elapsed_s = self._take_up(frame)
-        before, self._luma = self._luma, small_luma(frame, self.settings.flow_px)
+        before, self._luma = self._luma, self._small_luma(frame)
         motions = flow_of(self._tracks, before, self._luma, frame, self.settings.flow_px)
         tracks = [moved_on(*pair, frame, elapsed_s) for pair in zip(self._tracks, motions, strict=True)]
         oldest_s = frame.pts_s - self.settings.keep_s
         return [track for track in tracks if not track.is_lost or track.seen_s >= oldest_s]
+
+    def _small_luma(self, frame: Frame) -> Luma:
+        """The frame's luma, as it was already made to tell whether a detection is due."""
+        made, self._next = self._next, None
+        return made[1] if made is not None and made[0] is frame else small_luma(frame, self.settings.flow_px)
 
     def _take_up(self, frame: Frame) -> float:
         """Fit the tracks to the frame's size and clock; the seconds since the frame before, 0 if it lay later."""
