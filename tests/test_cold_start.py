@@ -3,9 +3,16 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests import clips
+from tests.requirements import has_gpu
+from tests.weights_for_tests import weights_folder
+
+__all__ = ["weights_folder"]
 REPORT = "import json, sys; print(json.dumps(list(sys.modules)))"
 
 
@@ -35,3 +42,46 @@ def test_opencv_never_comes_before_pyav() -> None:
 
 def test_the_package_alone_imports_nothing_large() -> None:
     assert {"av", "cv2", "numpy", "torch"}.isdisjoint(imported_by("import stream_detect"))
+
+
+FIRST_SCORE = (
+    "import sys; from pathlib import Path; import numpy as np\n"
+    "from stream_detect import Detector\n"
+    "picture = np.load(sys.argv[2])\n"
+    "(face,) = Detector(weights=Path(sys.argv[1]), experts=sys.argv[3:] or None).frame(picture).faces\n"
+    "assert None not in face.experts.values() and len(face.experts) == (len(sys.argv[3:]) or 5)"
+)
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("picture") / "portrait.npy"
+    np.save(path, clips.portrait(480, 640, 200))
+    return path
+
+
+@pytest.mark.skipif(has_gpu(), reason="a GPU is here, for which torch is imported")
+def test_all_experts_judge_a_face_without_torch_and_its_like(weights_folder: Path, picture: Path) -> None:
+    modules = set(imported_by(FIRST_SCORE, weights_folder, picture))
+    assert "onnxruntime" in modules
+    assert {"torch", "timm", "torchvision", "onnx", "scipy", "matplotlib", "openvino"}.isdisjoint(modules)
+
+
+def test_a_clip_is_scored_without_torch(weights_folder: Path, face_clip: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from stream_detect import Detector\n"
+        "score = Detector('cpu', Path(sys.argv[1])).score(sys.argv[2])\n"
+        "assert score.judged >= 3"
+    )
+    modules = set(imported_by(script, weights_folder, face_clip))
+    assert {"torch", "timm", "torchvision", "scipy"}.isdisjoint(modules)
+
+
+def test_a_clip_is_watched_without_torch(weights_folder: Path, face_clip: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from stream_detect import Detector, watch\n"
+        "lines = list(watch(sys.argv[2], Detector('cpu', Path(sys.argv[1]))))\n"
+        "assert len(lines) > 10"
+    )
+    modules = set(imported_by(script, weights_folder, face_clip))
+    assert {"torch", "timm", "torchvision", "scipy"}.isdisjoint(modules)

@@ -159,6 +159,19 @@ def test_an_unknown_device_fails():
         Detector(device="tpu", weights=random_weights())
 
 
+def test_an_unknown_engine_fails():
+    with pytest.raises(UsageError, match="unknown engine 'tensorflow', expected one of onnxruntime, openvino"):
+        Detector(device="cpu", weights=random_weights(), engine="tensorflow")
+
+
+def test_every_engine_says_the_same(detector):
+    pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'stream-detect[openvino]'")
+    other = Detector(device="cpu", weights=random_weights(), engine="openvino")
+    picture = clips.portrait(480, 640, 200)
+    (ours,), (theirs,) = detector.frame(picture).faces, other.frame(picture).faces
+    assert theirs.llr == pytest.approx(ours.llr, abs=1e-4)
+
+
 def test_missing_weights_fail(tmp_path):
     with pytest.raises(WeightsError, match=r"expected heads\.json"):
         Detector(device="cpu", weights=tmp_path)

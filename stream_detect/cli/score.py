@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stream_detect.cli.watch import ENGINE
 from stream_detect.errors import SourceError
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def score(
     ] = None,
     weights: Annotated[Path | None, typer.Option(metavar="DIR", help="Weights other than the shipped ones.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each network.")] = 1,
+    engine: Annotated[str, typer.Option(metavar="NAME", help=ENGINE)] = "onnxruntime",
 ) -> None:
     """Score pictures and videos: one line a file, forged or not, and why nothing could be said.
 
@@ -58,7 +60,7 @@ def score(
     with ExitStack() as stack:
         tell = teller(stack, jsonl)
         pictures = open_pictures(explain)
-        detector = make_detector(device, weights, experts, threads)
+        detector = make_detector(device, weights, experts, threads, engine=engine)
         for path in with_progress(files):
             try:
                 tell(scored(detector, path, pictures))

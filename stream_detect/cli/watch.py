@@ -30,6 +30,7 @@ SOURCES = (
     "rtsp(s)://..., http(s)://... (HLS, MJPEG), rtmp://..., a file, webcam[:N], screen[:WxH+X+Y] or synthetic; "
     "several are watched at once."
 )
+ENGINE = "Runs the networks on a CPU: onnxruntime, openvino or openvino-bf16 (pip install 'stream-detect[openvino]')."
 ALERT_RAISED = 10
 COULD_NOT_READ = 3
 
@@ -76,6 +77,7 @@ def watch(
     ] = False,
     udp: Annotated[bool, typer.Option("--udp", help="Let RTSP bring its packets by UDP instead of TCP.")] = False,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each network.")] = 1,
+    engine: Annotated[str, typer.Option(metavar="NAME", help=ENGINE)] = "onnxruntime",
 ) -> None:
     """Watch sources live: find every face, judge it frame by frame, raise alerts.
 
@@ -98,7 +100,7 @@ def watch(
         sinks = open_sinks(stack, jsonl, len(opened))
         run = Run(opened, refused)
         on_frame = open_pictures(stack, overlay, view, opened, run.stop)
-        detector = make_detector(device, weights, experts, threads, settings.workload.experts)
+        detector = make_detector(device, weights, experts, threads, settings.workload.experts, engine)
         decision = decision_of(file, detector)
         run.follow(detector, settings, decision, sinks, on_frame)
     raise typer.Exit(run.exit_code(fail_on_alert))
@@ -246,7 +248,12 @@ def all_of(writers: "Sequence[OnFrame]") -> "OnFrame":
 
 
 def make_detector(
-    device: str | None, weights: Path | None, experts: str | None, threads: int, of_profile: Sequence[str] | None = None
+    device: str | None,
+    weights: Path | None,
+    experts: str | None,
+    threads: int,
+    of_profile: Sequence[str] | None = None,
+    engine: str = "onnxruntime",
 ) -> "Detector":
     """The detector with the experts asked for, else those of the profile that the weights have, else all."""
     from stream_detect.detector import Detector
@@ -256,7 +263,7 @@ def make_detector(
     names = [name for name in of_profile or () if name in given.heads] or None
     if experts is not None:
         names = [name.strip() for name in experts.split(",") if name.strip()]
-    return Detector(device=device or "auto", weights=given, experts=names, threads=threads)
+    return Detector(device=device or "auto", weights=given, experts=names, threads=threads, engine=engine)
 
 
 @contextlib.contextmanager

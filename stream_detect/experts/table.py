@@ -47,39 +47,39 @@ class Expert:
         return noisy_or(self.kind_logits(crops)).astype(np.float32)
 
 
-def spectrum(weights: Weights, device: str, threads: int) -> tuple[Extract, int]:
+def spectrum(weights: Weights, device: str, threads: int, engine: str) -> tuple[Extract, int]:
     from stream_detect.experts.spectrum import SPECTRUM_DIM
 
     return partial(fingerprint, "spectrum", device=device), SPECTRUM_DIM
 
 
-def residual(weights: Weights, device: str, threads: int) -> tuple[Extract, int]:
+def residual(weights: Weights, device: str, threads: int, engine: str) -> tuple[Extract, int]:
     from stream_detect.experts.residual import RESIDUAL_DIM
 
     return partial(fingerprint, "residual", device=device), RESIDUAL_DIM
 
 
-def color(weights: Weights, device: str, threads: int) -> tuple[Extract, int]:
+def color(weights: Weights, device: str, threads: int, engine: str) -> tuple[Extract, int]:
     from stream_detect.experts.color import COLOR_DIM
 
     return partial(fingerprint, "color", device=device), COLOR_DIM
 
 
-def mesonet(weights: Weights, device: str, threads: int) -> tuple[Extract, int]:
-    return network("mesonet", weights, device, threads)
+def mesonet(weights: Weights, device: str, threads: int, engine: str) -> tuple[Extract, int]:
+    return network("mesonet", weights, device, threads, engine)
 
 
-def attention(weights: Weights, device: str, threads: int) -> tuple[Extract, int]:
-    return network("attention", weights, device, threads)
+def attention(weights: Weights, device: str, threads: int, engine: str) -> tuple[Extract, int]:
+    return network("attention", weights, device, threads, engine)
 
 
-def network(name: str, weights: Weights, device: str, threads: int) -> tuple[Extract, int]:
+def network(name: str, weights: Weights, device: str, threads: int, engine: str) -> tuple[Extract, int]:
     from stream_detect.experts.engine import make_engine
 
     if name not in weights.networks:
         raise WeightsError(f"expected a network for {name} in the weights, found none; take weights that have one")
-    engine = make_engine(weights.networks[name], device, threads)
-    return lambda crops: engine(crops.aligned), engine.dim
+    run = make_engine(weights.networks[name], device, threads, engine)
+    return lambda crops: run(crops.aligned), run.dim
 
 
 def fingerprint(name: str, crops: FaceCrops, device: str = "cpu") -> Float32[np.ndarray, "faces dim"]:
@@ -98,7 +98,7 @@ def fingerprint(name: str, crops: FaceCrops, device: str = "cpu") -> Float32[np.
     return run(features[name], crops.tiles, device)
 
 
-EXPERTS: dict[str, Callable[[Weights, str, int], tuple[Extract, int]]] = {
+EXPERTS: dict[str, Callable[[Weights, str, int, str], tuple[Extract, int]]] = {
     "spectrum": spectrum,
     "residual": residual,
     "color": color,
@@ -108,7 +108,11 @@ EXPERTS: dict[str, Callable[[Weights, str, int], tuple[Extract, int]]] = {
 
 
 def build_experts(
-    weights: Weights, names: Sequence[str] | None = None, device: str = "cpu", threads: int = 1
+    weights: Weights,
+    names: Sequence[str] | None = None,
+    device: str = "cpu",
+    threads: int = 1,
+    engine: str = "onnxruntime",
 ) -> dict[str, Expert]:
     """The experts asked for, in the order of the table; by default every one of the weights and every plug-in.
 
@@ -117,9 +121,10 @@ def build_experts(
         names: such as ["spectrum", "mesonet"].
         device: "cpu" or "cuda:N", as `resolve_device` gives it.
         threads: that each network may use on a CPU.
+        engine: that runs the networks on a CPU, one of `stream_detect.experts.engine.ENGINES`.
 
     Raises:
-        UsageError: for a name that no expert has, or a plug-in that doesn't load.
+        UsageError: for a name that no expert has, a plug-in that doesn't load, or an engine that isn't there.
         WeightsError: if the weights don't fit an expert of this version.
     """
     plugins = {point.name: point for point in entry_points(group=GROUP) if point.name not in EXPERTS}
@@ -129,17 +134,17 @@ def build_experts(
         raise UsageError(
             f"no expert is called {', '.join(unknown) or 'so'}: name some of {', '.join([*EXPERTS, *plugins])}"
         )
-    known = {name: built_in(name, weights, device, threads) for name in EXPERTS if name in asked}
+    known = {name: built_in(name, weights, device, threads, engine) for name in EXPERTS if name in asked}
     return known | {name: plugged_in(plugins[name], weights, device, threads) for name in plugins if name in asked}
 
 
-def built_in(name: str, weights: Weights, device: str, threads: int) -> Expert:
+def built_in(name: str, weights: Weights, device: str, threads: int, engine: str) -> Expert:
     if name not in weights.heads:
         raise WeightsError(
             f"expected a head for {name} in the weights, found only {', '.join(weights.heads)}; "
             "leave it out with --experts, or take weights that have it"
         )
-    extract, dim = EXPERTS[name](weights, device, threads)
+    extract, dim = EXPERTS[name](weights, device, threads, engine)
     head = weights.heads[name]
     if head.dim == FORMER_DIMS.get(name):
         return Expert(name, lambda crops: extract(crops)[:, : head.dim], head)

@@ -143,7 +143,7 @@ def test_a_graph_that_does_not_fit_fails(networks: dict[str, NetworkWeights], sp
 
 
 def test_an_engine_that_there_is_not_fails(networks: dict[str, NetworkWeights]) -> None:
-    with pytest.raises(UsageError, match="unknown engine 'tensorflow', expected one of onnxruntime"):
+    with pytest.raises(UsageError, match="unknown engine 'tensorflow', expected one of onnxruntime, openvino"):
         make_engine(networks["meso4"], engine="tensorflow")
 
 
@@ -160,3 +160,54 @@ def test_the_first_start_needs_neither_torch_nor_timm(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", script, str(tmp_path / "weights")]
     start = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert (start.stdout.strip(), start.stderr) == ("[]", "")
+
+
+@pytest.fixture
+def openvino():
+    return pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'stream-detect[openvino]'")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_openvino_gives_the_same_embeddings(openvino, networks: dict[str, NetworkWeights], name: str) -> None:
+    run = make_engine(networks[name], engine="openvino")
+    expected = OnnxEngine(networks[name])(faces(3))
+    assert (run.dim, run(faces(0)).shape) == (expected.shape[1], (0, expected.shape[1]))
+    np.testing.assert_allclose(run(faces(3)), expected, atol=TOLERANCE)
+
+
+def test_openvino_in_bf16_where_the_processor_has_it(openvino, networks: dict[str, NetworkWeights]) -> None:
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(UsageError, match="this processor has no bf16 arithmetic; use the engine openvino or"):
+            make_engine(networks["meso4"], engine="openvino-bf16")
+        return
+    rounded = make_engine(networks["meso4"], engine="openvino-bf16")(faces(2))
+    np.testing.assert_allclose(rounded, OnnxEngine(networks["meso4"])(faces(2)), rtol=0.1, atol=0.1)
+
+
+def test_a_graph_that_does_not_fit_fails_in_openvino_too(openvino, networks: dict[str, NetworkWeights]) -> None:
+    for spoil in (without_one, with_another_shape):
+        with pytest.raises(WeightsError, match=r"the graph meso4 of these weights can't be run"):
+            make_engine(spoil(networks["meso4"]), engine="openvino")
+
+
+def test_openvino_that_is_not_installed_says_how_to_get_it(
+    networks: dict[str, NetworkWeights], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(UsageError, match=r"pip install 'stream-detect\[openvino\]'"):
+        make_engine(networks["meso4"], engine="openvino")
+
+
+def test_openvino_calls_nobody(openvino) -> None:
+    """Its telemetry would, in a thread, when it is imported."""
+    script = (
+        "import socket, threading\n"
+        "asked = []\n"
+        "socket.getaddrinfo = lambda *to, **how: asked.append(to)\n"
+        "socket.socket.connect = lambda self, to: asked.append(to)\n"
+        "from stream_detect.experts.engine import import_openvino\n"
+        "import_openvino().Core()\n"
+        "print(asked, threading.active_count())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["[]", "1"]
