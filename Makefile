@@ -3,6 +3,7 @@
 #   make control    the same without a forgery: there must be no alert
 #   make test       what CI runs: format, lint, types, tests
 #   make test-slow  soaks, loops and replays; the report goes to benchmarks/results/slow/
+#   make bench      every speed that is published, measured again on this machine: a quarter of an hour
 #   make robustness   forgeries made of your own real footage, in eight channels: make robustness FOOTAGE=dir
 #   make accuracy   docs/accuracy.md measured again, where the footage is: make accuracy DATA=../shared/data
 # Another Python: make test PYTHON=python3.12. More arguments: make demo ARGS="--out here".
@@ -22,7 +23,7 @@ DATA ?= ../shared/data
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_NO_INPUT := 1
 
-.PHONY: demo control test test-slow accuracy robustness clean
+.PHONY: demo control test test-slow bench accuracy robustness clean
 
 demo: $(VENV)/.ready-demo
 	$(VENV)/bin/stream-detect demo $(ARGS)
@@ -37,6 +38,9 @@ test-slow: $(VENV)/.ready-test
 	mkdir -p benchmarks/results/slow
 	$(VENV)/bin/python -m pytest -m slow -p no:cacheprovider --durations=0 $(ARGS) \
 		| tee benchmarks/results/slow/$$(date -u +%Y-%m-%d).txt
+
+bench: $(VENV)/.ready-test $(VENV)/opencv4
+	$(VENV)/bin/python -m benchmarks.all $(ARGS)
 
 accuracy: $(VENV)/.ready-test
 	@$(VENV)/bin/python -m benchmarks.accuracy $(DATA) $(ARGS)
@@ -55,6 +59,9 @@ $(VENV)/.ready-demo: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.ready-test: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP_INSTALL) -e '.[demo,train,dev]'
 	touch $@ $(VENV)/.ready-demo
+
+$(VENV)/opencv4: $(VENV)/bin/python  # the last OpenCV whose main package has the Haar cascade, for benchmarks.peers
+	$(VENV)/bin/python -m pip install --disable-pip-version-check -q --no-deps --target $@ opencv-python-headless==4.13.0.92
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "stream-detect needs Python 3.11 or newer, and none was found:" \
