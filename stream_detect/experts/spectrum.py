@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Float, Float32, Int32
 
 from stream_detect.arrays import array_namespace, constant, is_cupy
-from stream_detect.cuda.kernels import kernel
 from stream_detect.experts.tiles import EXTREMES, PLACES, check_tiles, extremes, layout
 from stream_detect.types import INSIDE_TILES, TILE_PX
 
@@ -35,7 +34,6 @@ BANDS = (
     (33, 46),
 )  # bins [low, high) of the coarse bands
 REFERENCE_BAND = slice(2, 3)  # of `BANDS`: bins 6..8, against which a tile's extremes are taken
-KERNEL_THREADS = 256  # of a block of kernels/radial_power.cu, which takes one tile
 
 _RING_NAMES = (*(f"ring_{k:02d}" for k in range(1, 33)), *(f"ring_{low}_{high}" for low, high in CORNER_RINGS))
 _PEAK_NAMES = tuple(f"peak_{way}_{k}_64" for k in PEAKS for way in ("h", "v", "d"))
@@ -145,13 +143,10 @@ def _group_means_by_kernel(waves: Any) -> Any:
     """`_group_means` on a GPU, by kernels/radial_power.cu."""
     import cupy
 
-    waves = cupy.ascontiguousarray(waves, dtype=cupy.complex64)
-    power = cupy.empty((len(waves), sum(_GROUPS)), cupy.float32)
-    lists = tuple(constant(part, waves) for part in (group_starts, group_bins, group_entries))
-    arguments = (waves, *lists, np.int32(power.shape[1]), power)
-    if len(waves):
-        kernel("radial_power", "radial_power")((len(waves),), (KERNEL_THREADS,), arguments)
-    return power
+    from stream_detect.cuda import fingerprints
+    from stream_detect.cuda.kernels import CudaBench
+
+    return fingerprints.radial_power(CudaBench(), cupy.ascontiguousarray(waves, dtype=cupy.complex64))
 
 
 def _windowed(xp: Any, tiles: Any) -> Any:

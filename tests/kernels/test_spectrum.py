@@ -5,8 +5,12 @@ in every bin, which reaches 5e-5 where a smooth tile has hardly more power than 
 hundredth of a per cent of power, less than a thousandth of a feature's usual spread.
 """
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import scipy.fft
 
 from stream_detect.cuda import fingerprints
 from stream_detect.cuda.kernels import CudaBench
@@ -88,18 +92,9 @@ def test_features_of_given_powers_hardly_round(threads):
     power = np.random.default_rng(0).lognormal(-6, 3, size=(2, 28, 80)).astype(np.float32)
     features = np.full((2, spectrum.SPECTRUM_DIM), np.nan, np.float32)
     HostBench().launch("radial_power", "spectrum_features", 2, threads, power, features)
+    expected = spectrum.over_faces(np, power.astype(np.float64))
     # sums of 16 logarithms below 20, in float32
-    np.testing.assert_allclose(features, features_of_power(power.astype(np.float64)), rtol=1e-5, atol=2e-5)
-
-
-def features_of_power(power: np.ndarray) -> np.ndarray:
-    """What `spectrum.spectrum_features` makes of the powers."""
-    inside, around = power[:, :16], power[:, 16:]
-    face, peaks = spectrum._profile(np, inside), spectrum._peaks(np, inside)
-    parts = [face, face - spectrum._profile(np, around), peaks, peaks - spectrum._peaks(np, around)]
-    parts += [*spectrum._directions(np, inside), spectrum._spread(np, inside)]
-    parts += spectrum._over_tiles(np, np.log(power[..., spectrum.COARSE] + spectrum.FLOOR))
-    return np.concatenate(parts, axis=1)
+    np.testing.assert_allclose(features, expected, rtol=1e-5, atol=2e-5)
 
 
 def test_the_kernels_give_the_same_bits_again():
@@ -128,6 +123,25 @@ def test_sums_stay_in_registers(architecture):
 def test_other_tiles_are_refused(tiles):
     with pytest.raises(ValueError, match=r"expected contiguous tiles \(faces, 28, 64, 64\) float32, got"):
         by_kernels(tiles)
+
+
+def test_an_fft_plan_is_made_once_for_each_number_of_tiles(monkeypatch):
+    made = []
+
+    def get_fft_plan(tiles, axes, value_type):
+        assert (axes, value_type) == ((1, 2), "R2C")
+        made.append(len(tiles))
+        return len(tiles)
+
+    def rfft2(tiles, plan):
+        assert plan == len(tiles)
+        return scipy.fft.rfft2(tiles)
+
+    monkeypatch.setitem(sys.modules, "cupyx.scipy.fft", SimpleNamespace(get_fft_plan=get_fft_plan, rfft2=rfft2))
+    held = fingerprints.HeldRfft2("of CuPy")
+    for tiles in [28, 56, 28, 56, *range(1, 20), 28]:
+        assert held(np.zeros((tiles, 64, 64), np.float32)).shape == (tiles, 64, 33)
+    assert made == [28, 56, *range(1, 20), 28]  # the oldest were let go
 
 
 def test_least_traffic_counts_every_array_once():
