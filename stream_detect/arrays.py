@@ -5,7 +5,6 @@ array-api-compat gives for NumPy, torch and CuPy alike. NumPy's run of a functio
 """
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import array_api_compat
@@ -49,12 +48,14 @@ def constant(make: Callable[[], np.ndarray], beside: Array) -> Array:
         make: a module-level function without arguments; it is the key under which the array is kept.
         beside: any array of the wanted namespace and device.
     """
-    return _placed(make, array_namespace(beside), device_of(beside))
+    xp, device = array_namespace(beside), device_of(beside)
+    key = (make, xp, str(device))  # CuPy's devices can't be keys themselves
+    if key not in _PLACED:
+        _PLACED[key] = xp.asarray(make(), device=device)
+    return _PLACED[key]
 
 
-@lru_cache(maxsize=256)
-def _placed(make: Callable[[], np.ndarray], xp: Any, device: Any) -> Array:
-    return xp.asarray(make(), device=device)
+_PLACED: dict[tuple[Callable[[], np.ndarray], Any, str], Array] = {}
 
 
 def run(features: Callable[[Array], Array], array: np.ndarray, device: str = "cpu") -> np.ndarray:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from stream_detect import arrays
 from stream_detect.arrays import array_namespace, clip, constant, device_of, is_cupy, run
 
 
@@ -20,6 +21,16 @@ def test_a_constant_lives_beside_its_user_and_is_made_once(place):
     place.assert_equal(first, three_numbers())
     assert constant(three_numbers, beside) is first
     assert device_of(first) == device_of(beside)
+
+
+def test_a_constant_is_kept_for_a_device_that_has_no_hash(monkeypatch):
+    class Device(str):  # as CuPy's
+        __hash__ = None
+        __slots__ = ()
+
+    monkeypatch.setattr(arrays, "device_of", lambda array: Device("cpu"))
+    beside = np.zeros(2)
+    assert constant(three_numbers, beside) is constant(three_numbers, beside)
 
 
 def test_clip_holds_values_between_limits(place):
