@@ -158,7 +158,6 @@ __device__ __forceinline__ float4 weights(float part, float side, float middle) 
         side * (1 - part), middle * (1 - part) + side * part, side * (1 - part) + middle * part, side * part);
 }
 
-// What `weights` and `blocks` give along one row of four, added to `sum`, as much as `share`.
 __device__ __forceinline__ void add(float4& sum, const uchar4& rgb, float weight) {
     sum.x += weight * rgb.x;
     sum.y += weight * rgb.y;
@@ -207,9 +206,14 @@ __device__ void align(const Picture& picture, const Cut& cut, int square, byte* 
     const int high_y = static_cast<int>(floorf(first_y + fmaxf(across, 0) + fmaxf(along, 0))) + 1 + reach;
     const int columns = high_x - low_x + 1, count = min(columns * (high_y - low_y + 1), MOST_BLOCKS);
 
+    const int columns_on = THREADS % columns, rows_on = THREADS / columns;
+    int column = threadIdx.x % columns, row = threadIdx.x / columns;
     for (int block = threadIdx.x; block < count; block += THREADS) {
-        const int x = low_x + block % columns, y = low_y + block / columns;
-        blocks[block] = block_mean(picture, cut.left + x * cut.whole, cut.top + y * cut.whole, cut.whole);
+        const int x = cut.left + (low_x + column) * cut.whole, y = cut.top + (low_y + row) * cut.whole;
+        blocks[block] = block_mean(picture, x, y, cut.whole);
+        column += columns_on;
+        row += rows_on + (column >= columns);
+        column -= column >= columns ? columns : 0;
     }
     __syncthreads();
 
@@ -217,10 +221,10 @@ __device__ void align(const Picture& picture, const Cut& cut, int square, byte* 
     for (int line = threadIdx.x / WARP; line < SQUARE; line += WARPS) {
         const float x = first_x + lane * cut.along - line * cut.across;
         const float y = first_y + lane * cut.across + line * cut.along;
-        const int column = clipped(static_cast<int>(floorf(x)), low_x + reach, high_x - reach - 1);
-        const int row = clipped(static_cast<int>(floorf(y)), low_y + reach, high_y - reach - 1);
-        const float4 rgb =
-            turned(blocks + (row - low_y) * columns + column - low_x, columns, x - column, y - row, cut);
+        const int left_of = clipped(static_cast<int>(floorf(x)), low_x + reach, high_x - reach - 1);
+        const int above = clipped(static_cast<int>(floorf(y)), low_y + reach, high_y - reach - 1);
+        const uchar4* first = blocks + (above - low_y) * columns + left_of - low_x;
+        const float4 rgb = turned(first, columns, x - left_of, y - above, cut);
         const int pixel = (top + line) * ALIGNED + left + lane;
         const int levels[3] = {__float2int_rn(rgb.x), __float2int_rn(rgb.y), __float2int_rn(rgb.z)};
 #pragma unroll

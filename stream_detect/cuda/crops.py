@@ -207,7 +207,7 @@ def placed(seen: Seen) -> Places:
     """
     faces = [face for _, faces in seen for face in faces]
     counts = np.array([len(faces) for _, faces in seen], np.int64)
-    boxes = np.array([sound_box(face.box) for face in faces]).reshape(-1, 4)
+    boxes = sound_boxes(faces)
     landmarks = np.array([face.landmarks for face in faces], np.float64).reshape(-1, 5, 2)
     sides = np.array([(frame.width, frame.height) for frame, _ in seen], np.int64).reshape(-1, 2)
     sides = np.repeat(sides, counts, axis=0)
@@ -219,6 +219,18 @@ def placed(seen: Seen) -> Places:
     face_px = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
     share = share_outside(cuts["tiles"][:, INSIDE_TILES:], boxes)
     return Places(cuts, face_px.astype(np.float32), share.astype(np.float32))
+
+
+def sound_boxes(faces: Sequence[Face]) -> Boxes:
+    """`crop.sound_box` of each face, which also says what is wrong with one."""
+    for face in faces:
+        if face.box.shape != (4,):
+            sound_box(face.box)
+    boxes = np.array([face.box for face in faces], np.float64).reshape(-1, 4)
+    for index in np.flatnonzero(~np.isfinite(boxes).all(axis=1)):
+        sound_box(faces[int(index)].box)
+    boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
+    return boxes
 
 
 def tile_corners(boxes: Boxes, sides: Int[np.ndarray, "faces 2"]) -> Int[np.ndarray, "faces 28 2"]:
@@ -341,7 +353,7 @@ def reduced(bench: Bench, frames: Sequence[Frame], max_side: int, out: Any = Non
         (-(-ruler.width // REDUCED_THREADS), ruler.height, len(frames)),
         REDUCED_THREADS,
         table,
-        *ruler_on(bench.xp, frames[0].planes[0].device, ruler.source, max_side),
+        *ruler_on(bench.xp, str(frames[0].planes[0].device), ruler.source, max_side),
         *(np.int32(n) for n in (ruler.height, ruler.width, *ruler.taps, *ruler.halves_up)),
         *(np.float32(mean) for mean in MEAN_BGR),
         pictures,
@@ -369,8 +381,8 @@ class Ruler(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def ruler_on(xp: Any, device: Any, source: tuple[int, int], max_side: int) -> tuple[Any, Any]:
-    """A ruler's starts and weights on the current device, which is `device`; copied there once."""
+def ruler_on(xp: Any, device: str, source: tuple[int, int], max_side: int) -> tuple[Any, Any]:
+    """A ruler's starts and weights on the current device, which has that name; copied there once."""
     ruler = ruler_for(*source, max_side)
     return xp.asarray(ruler.starts), xp.asarray(ruler.weights)
 

@@ -31,6 +31,14 @@ def bench(request):
     return HostBench() if request.param == "host" else CudaBench()
 
 
+def test_the_order_of_threads_changes_nothing():
+    frame, _ = picture(HostBench(), padding=2)
+    faces = [face_at(100, 100, 120, 0.3), face_at(10, 200, 230)]
+    crops, other = (cut_faces(HostBench(backwards), [(frame, faces)]) for backwards in (False, True))
+    for name in ("tiles", "pixels", "aligned", "network"):
+        np.testing.assert_array_equal(getattr(crops, name), getattr(other, name))
+
+
 def noise(rng, *sides):
     return rng.integers(0, 256, sides, dtype=np.uint8)
 
