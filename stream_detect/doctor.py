@@ -39,7 +39,6 @@ EXTRAS = {  # what the optional packages are for
     "scikit-learn": "train (pip install 'stream-detect[train]')",
 }
 DECODERS = ("h264", "hevc", "vp8", "vp9", "av1", "mjpeg")
-CONTAINER = "in a container start it with --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,video,utility"
 SAVE_AGAIN = "load_weights and save_weights of stream_detect.weights write the folder with graphs"
 WEIGHTS_EXIT, FAULT_EXIT = 4, 70
 
@@ -69,7 +68,7 @@ def diagnose(weights: Path | None = None) -> list[Check]:
         "onnxruntime": check_onnxruntime,
         "video": check_video,
         "gpu": check_gpu,
-        "gpu video": check_gpu_video,
+        "gpu parts": check_gpu_parts,
         "weights": lambda: check_weights(weights),
         "face detector": check_face_detector,
         "cameras": check_cameras,
@@ -185,20 +184,11 @@ def check_gpu() -> Iterator[Check]:
         yield Check("gpu", "ok", "no NVIDIA driver here: everything runs on the CPU")
 
 
-def check_gpu_video() -> Iterator[Check]:
-    """Whether NVDEC can decode; it needs a part of the driver that containers leave out by default."""
-    import av
+def check_gpu_parts() -> Iterator[Check]:
+    """What the GPU needs part by part: driver, torch, CuPy, compiler, decoder."""
+    from stream_detect.cuda import health
 
-    has_codec = "h264_cuvid" in av.codecs_available
-    if not has_library("cuda"):
-        return
-    if not has_codec:
-        yield Check("gpu video", "note", "this PyAV has no NVDEC: frames are decoded on the CPU", "pip install av")
-    elif not has_library("nvcuvid"):
-        advice = f"{CONTAINER}; elsewhere install the driver's decoding library"
-        yield Check("gpu video", "note", "libnvcuvid is missing: frames are decoded on the CPU", advice)
-    else:
-        yield Check("gpu video", "ok", "NVDEC is there")
+    yield from health.check_gpu_parts()
 
 
 def check_weights(folder: Path | None) -> Iterator[Check]:

@@ -70,10 +70,11 @@ def test_a_check_that_dies_is_broken():
     assert "half a library" in check.found
 
 
-def test_a_container_without_the_video_driver_is_told(monkeypatch):
-    monkeypatch.setattr(doctor, "has_library", lambda name: name == "cuda")
-    (check,) = doctor.check_gpu_video()
-    assert "NVIDIA_DRIVER_CAPABILITIES=compute,video,utility" in check.advice
+def test_a_machine_without_a_driver_hears_of_no_parts_of_a_gpu(monkeypatch):
+    from stream_detect.cuda import health
+
+    monkeypatch.setattr(health, "asked_driver", lambda: (None, 0))
+    assert list(doctor.check_gpu_parts()) == []
 
 
 def test_no_display_points_to_the_overlay(monkeypatch):
