@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, final
 
 import numpy as np
+from jaxtyping import Complex64, Float, Float32, UInt8
 
 from stream_detect.arrays import constant
 from stream_detect.cuda.kernels import Bench
@@ -27,7 +28,9 @@ HELD_PLANS = 16  # FFT plans kept, one for each size of batch: more than there a
 Rfft2 = Callable[[Any], Any]  # (tiles, 64, 64) float32 -> (tiles, 64, 33) complex64
 
 
-def spectrum_features(bench: Bench, tiles: Any, rfft2: Rfft2) -> Any:
+def spectrum_features(
+    bench: Bench, tiles: Float[Any, "faces tiles height width"], rfft2: Rfft2
+) -> Float32[Any, "faces 200"]:
     """`stream_detect.experts.spectrum.spectrum_features`, by kernels/radial_power.cu and an FFT.
 
     Args:
@@ -52,16 +55,16 @@ def spectrum_features(bench: Bench, tiles: Any, rfft2: Rfft2) -> Any:
     return features
 
 
-def window_tiles(bench: Bench, tiles: Any) -> Any:
-    """Tiles without their windowed mean, under a Hann window of unit energy: (tiles, 64, 64) float32."""
+def window_tiles(bench: Bench, tiles: Float32[Any, "tiles 64 64"]) -> Float32[Any, "tiles 64 64"]:
+    """Contiguous tiles without their windowed mean, under a Hann window of unit energy."""
     windowed, window = bench.xp.empty_like(tiles), constant(spectrum.hann_window, tiles)
     whole = np.float32(spectrum.hann_window().sum())
     bench.launch("radial_power", "window_tiles", len(tiles), TILE_THREADS, tiles, window, whole, windowed)
     return windowed
 
 
-def radial_power(bench: Bench, waves: Any) -> Any:
-    """Mean power of each tile in the groups of `spectrum.group_weights`: (tiles, groups) float32."""
+def radial_power(bench: Bench, waves: Complex64[Any, "tiles ..."]) -> Float32[Any, "tiles 80"]:
+    """Mean power of each tile in the groups of `spectrum.group_weights`, from its real FFT, contiguous."""
     groups = len(spectrum.group_starts()) - 1
     makers = (spectrum.group_starts, spectrum.group_bins, spectrum.group_entries)
     lists = tuple(constant(make, waves) for make in makers)
@@ -80,8 +83,8 @@ class HeldRfft2:
     def __init__(self, xp: Any) -> None:
         self._transform = _scipy_rfft2 if xp is np else _HeldPlans()
 
-    def __call__(self, windowed: Any) -> Any:
-        """(tiles, 64, 33) complex64."""
+    def __call__(self, windowed: Float32[Any, "tiles 64 64"]) -> Complex64[Any, "tiles 64 33"]:
+        """The coefficients of each tile, those that a real transform has."""
         return self._transform(windowed)
 
 
@@ -125,7 +128,7 @@ def spectrum_bytes(faces: int) -> dict[str, int]:
     }
 
 
-def color_features(bench: Bench, pixels: Any) -> Any:
+def color_features(bench: Bench, pixels: UInt8[Any, "faces height width 3"]) -> Float32[Any, "faces 63"]:
     """`stream_detect.experts.color.color_features`, by kernels/color.cu.
 
     Args:
@@ -174,7 +177,7 @@ class DeviceHeads:
         self._numbers = bench.xp.asarray(np.concatenate(list(packed.values())))
         self._tables: dict[bytes, Any] = {}
 
-    def __call__(self, features: Mapping[str, Any]) -> Any:
+    def __call__(self, features: Mapping[str, Any]) -> Float32[Any, "faces experts kinds"]:
         """The logits of every face, NaN where an expert's features are not finite or not there.
 
         Args:
