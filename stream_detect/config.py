@@ -71,7 +71,7 @@ class Profile:
 PROFILES: Mapping[str, Profile] = types.MappingProxyType(
     {
         "full": Profile(None, None, None, 5),
-        "light": Profile(("residual", "color", "attention"), 6.0, 12.0, 6),
+        "light": Profile(("residual", "color", "attention"), 6.0, 12.0, 12),
     }
 )
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Protocol, final, runtime_checkable
 
+import cv2
 import numpy as np
 from jaxtyping import Float32
 
@@ -43,17 +44,19 @@ class Examiner(Protocol):
 
 @final
 class CpuExaminer:
-    """NumPy, OpenCV, torch and onnxruntime on the host; several experts look at the same time.
+    """NumPy, OpenCV and onnxruntime on the host; several experts look at the same time.
 
     Args:
         experts: by name; the mapping may be changed later.
         limits: faces beyond these are not shown to the experts.
-        threads: CPU threads of the face finder.
+        threads: CPU threads of the face finder, and of OpenCV in the whole process: its pictures here are so small that
+            waking more costs more than they bring.
     """
 
     def __init__(self, experts: Mapping[str, Expert], limits: QualityLimits, threads: int = 1) -> None:
         self._experts = experts
         self._limits = limits
+        cv2.setNumThreads(threads)
         self._finder = load_detector("cpu", threads=threads)
         self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(PARALLEL_EXPERTS, "expert")
 

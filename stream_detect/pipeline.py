@@ -37,6 +37,7 @@ STATUSES = 256  # status lines that may wait to be told
 FINAL: tuple[State, ...] = ("ended", "failed")
 ALWAYS_TOLD = ("stale", "corrupt")  # causes that every status names, at 0 too
 STILL_LOOK_S = 0.5  # how often a picture on a GPU is compared with the one before: each time the GPU is waited for
+LIGHT_QUEUE = 3  # so many times as many frames may wait of a feed of which some are judged only
 SPARSE_ROWS = 16  # every so manieth row is compared first to see whether a picture stands still
 
 
@@ -205,8 +206,8 @@ class Watching:
 
     def _watch(self, source: Source, decision: DecisionSettings) -> Watched:
         newest_wins = not source.every_frame
-        capacity = 1 if newest_wins else self._settings.queue_frames
         workload = self._settings.workload
+        capacity = 1 if newest_wins else queue_of(self._settings)
         frames: Mailbox[Frame] = Mailbox(capacity, newest_wins=newest_wins, bell=self._bell)
         return Watched(
             source=source,
@@ -411,6 +412,11 @@ def is_due(watched: Watched, frame: Frame) -> bool:
     if due == "follow":
         watched.tracker.between(frame)
     return False
+
+
+def queue_of(settings: WatchSettings) -> int:
+    """How many frames may wait where every frame counts: more where most are let go as soon as they are taken."""
+    return settings.queue_frames * (1 if settings.workload.analyse_hz is None else LIGHT_QUEUE)
 
 
 def decision_at(decision: DecisionSettings, analyse_hz: float | None) -> DecisionSettings:
