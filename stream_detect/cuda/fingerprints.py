@@ -209,9 +209,9 @@ class DeviceHeads:
         for name, given in features.items():
             dim = self._heads[name].dim
             is_fit = given.ndim == 2 and len(given) == faces and given.shape[1] >= dim and given.dtype == np.float32
-            if not is_fit or (given.size and given.strides[1] != 4):
+            if not is_fit or (given.size and (given.strides[1] != 4 or given.strides[0] < 0)):
                 raise ValueError(
-                    f"{name}: expected ({faces}, {dim}) float32, the numbers of a row side by side, "
+                    f"{name}: expected ({faces}, {dim}) float32, row after row, the numbers of a row side by side, "
                     f"got {tuple(given.shape)} {given.dtype}"
                 )
         return faces

@@ -185,6 +185,7 @@ def test_heads_of_different_kinds_are_refused():
         ({"some": np.zeros((1, 2), np.float32)}, r"some: expected \(1, 3\) float32.*got \(1, 2\) float32"),
         ({"some": np.zeros((1, 3))}, r"some: expected \(1, 3\) float32.*got \(1, 3\) float64"),
         ({"some": np.zeros((1, 6), np.float32)[:, ::2]}, "side by side"),
+        ({"some": np.zeros((2, 3), np.float32)[::-1]}, "row after row"),
     ],
 )
 def test_other_features_are_refused(features, message):

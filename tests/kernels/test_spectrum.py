@@ -1,8 +1,9 @@
 """The spectrum's kernels end to end, window to features: on this machine's CPU, and on a GPU where there is one.
 
 Features are natural logarithms of power. Windowing and FFT in float32 leave noise of about 1e-7 of a tile's amplitude
-in every bin, which reaches 5e-5 where a smooth tile has hardly more power than `spectrum.FLOOR`: hence `ATOL`, a
-hundredth of a per cent of power, less than a thousandth of a feature's usual spread.
+in every bin: features differ by 2e-5 at most, but by 9e-5 where a smooth tile has hardly more power than
+`spectrum.FLOOR`, and by as much between FFTs of SciPy, NumPy and torch. The tolerances are three times that, at most a
+five-hundredth of a feature's usual spread.
 """
 
 import sys
@@ -18,8 +19,16 @@ from stream_detect.experts import spectrum
 from tests.kernels.emulate import ARCHITECTURES, HostBench, bytes_out_of_registers
 from tests.kernels.faces import TILES, face_tiles
 
-ATOL = 1e-4
+ATOL, SMOOTH_ATOL = 6e-5, 3e-4
 WARPS = [32, 96, 256, 1024]  # threads of a block
+
+
+def assert_equal_features(given: np.ndarray, tiles: np.ndarray, atol: float) -> None:
+    np.testing.assert_allclose(given, spectrum.spectrum_features(tiles), rtol=0, atol=atol)
+
+
+def atol_of(kind: str) -> float:
+    return SMOOTH_ATOL if kind == "smooth" else ATOL
 
 
 def by_kernels(tiles: np.ndarray, backwards: bool = False) -> np.ndarray:
@@ -37,12 +46,12 @@ def windowed_by_kernel(tiles: np.ndarray, threads: int = 256, out: np.ndarray | 
 @pytest.mark.parametrize("kind", TILES)
 def test_the_kernels_give_the_definitions_features(kind, faces):
     tiles = face_tiles(kind, faces)
-    np.testing.assert_allclose(by_kernels(tiles), spectrum.spectrum_features(tiles), rtol=0, atol=ATOL)
+    assert_equal_features(by_kernels(tiles), tiles, atol_of(kind))
 
 
 def test_the_kernels_take_a_whole_bucket_of_different_faces():
     tiles = np.concatenate([face_tiles(kind, 13) for kind in TILES])[:64]
-    np.testing.assert_allclose(by_kernels(tiles), spectrum.spectrum_features(tiles), rtol=0, atol=ATOL)
+    assert_equal_features(by_kernels(tiles), tiles, SMOOTH_ATOL)
 
 
 def test_each_kernel_is_launched_once_a_batch_and_tiles_stay_as_they_are():
@@ -161,5 +170,5 @@ def test_a_gpu_gives_the_definitions_features(kind, faces):
 
     tiles, rfft2 = face_tiles(kind, faces), fingerprints.HeldRfft2(cupy)
     given = [fingerprints.spectrum_features(CudaBench(), cupy.asarray(tiles), rfft2).get() for _ in range(2)]
-    np.testing.assert_allclose(given[0], spectrum.spectrum_features(tiles), rtol=0, atol=ATOL)
+    assert_equal_features(given[0], tiles, atol_of(kind))
     assert np.array_equal(given[0], given[1])
