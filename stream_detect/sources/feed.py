@@ -3,7 +3,7 @@
 import os
 import stat
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -152,14 +152,16 @@ class Feed(AbstractContextManager["Feed"]):
     def _frames(self) -> Iterator[Frame]:
         last_s = time.monotonic()
         for packet in self._packets():
-            pictures = self._decode(packet) if packet is not None else []
-            for picture in pictures:
+            pictures = deque(self._decode(packet) if packet is not None else [])
+            is_alive = bool(pictures) or self._is_skipping
+            while pictures:  # none is held while a frame is out: on a GPU they are few
                 if self._given_before:
                     self._given_before -= 1
+                    pictures.popleft()
                 else:
-                    yield self._frame(picture)
+                    yield self._frame(pictures.popleft())
             now_s = time.monotonic()
-            last_s = now_s if pictures or self._is_skipping else last_s
+            last_s = now_s if is_alive else last_s
             if self.source.is_live and now_s - last_s > self.source.options.read_timeout_s:
                 raise SourceTimeout(f"{self.source.address}: no picture for {now_s - last_s:.1f} s")
         if not self.num_frames and self._hardware is not None:
