@@ -3,8 +3,9 @@
 `spectrum_features` and `residual_features` run on any arrays, and their NumPy run is the definition. Here tiles lie end
 to end, so that every step runs over memory without a break: what a difference gives where a row or a tile ends is set
 to zero and adds nothing to a sum. Sums and sums of products are BLAS's, and a few tiles at a time stay within a core's
-cache. Spectra are matrix products: no group of bins tells the two signs of the vertical frequency apart, and the power
-of both is twice the sum of four squares, of products with cosines and with sines.
+cache. No product is so large that BLAS would share it among threads, which then wait spinning. Spectra are matrix
+products: no group of bins tells the two signs of the vertical frequency apart, and the power of both is twice the sum
+of four squares, of products with cosines and with sines.
 """
 
 import threading
@@ -88,7 +89,7 @@ def tile_by_tile(
 def group_power(tiles: Flat) -> Float32[np.ndarray, "tiles groups"]:
     """What `radial_power` gives."""
     window = hann_window()
-    mean = tiles @ window.reshape(-1) / np.float32(window.sum())
+    mean = products(tiles, np.broadcast_to(window.reshape(-1), tiles.shape)) / np.float32(window.sum())
     side, (centred, turned) = waves(), room("spectrum", (2, *tiles.shape))
     np.subtract(tiles, mean[:, None], out=centred)
     np.matmul(grid(centred), side.T, out=grid(turned))
@@ -110,10 +111,7 @@ def waves() -> Float32[np.ndarray, "64 64"]:
 
 @lru_cache(maxsize=1)
 def folded_weights() -> Float32[np.ndarray, "parts bins groups"]:
-    """`group_weights` with both signs of the vertical frequency as one, whose power is that of the two together.
-
-    In parts of eight groups: BLAS would share a larger product among threads, and wake them for it each time.
-    """
+    """`group_weights`, in parts of eight, with both signs of the vertical frequency as one: its power is their sum."""
     both = group_weights().reshape(TILE_PX, HALF + 1, -1)
     folded = both[: HALF + 1].copy()
     folded[1:HALF] += both[:HALF:-1]
@@ -201,12 +199,12 @@ def square_five(square3: Flat) -> Flat:
 
 def truncated(name: str, values: Flat, count: int) -> Truncated:
     """The residual `name` of each tile, which has `count` values, truncated and summed up."""
-    weight, ones = WEIGHTS[name], all_ones(values.shape[1])
+    weight, ones = WEIGHTS[name], np.broadcast_to(all_ones(values.shape[1]), values.shape)
     edge, size, small = room(KEPT.get(name, "truncated"), (3, *values.shape))
     values.clip(-LIMIT * weight, LIMIT * weight, out=edge)
     np.abs(edge, out=size)
-    coarse, square = size @ ones, products(edge, edge)
-    fine = size.clip(0.0, STEP * weight, out=small) @ ones
+    coarse, square = products(size, ones), products(edge, edge)
+    fine = products(size.clip(0.0, STEP * weight, out=small), ones)
     return Truncated(edge, size, (fine / (weight * count), coarse / (weight * count), square / (weight**2 * count)))
 
 
