@@ -12,7 +12,9 @@
 // of 4 x 4 blocks, weighted in float32 and rounded once, or of 2 x 2 where no filter is needed: without the filter,
 // values differ by 1 where a sum lies close to a half, with it by the rounding that is left out, at most 1. Older
 // versions of OpenCV (4.x) turn with weights of 5 bits, which on noise differ from ours by several levels, on pictures by
-// less than 1. `network` is `aligned` / 255, correctly rounded.
+// less than 1. `network` is `aligned` / 255, correctly rounded. `reduced` is the reference's too, but where a picture
+// shrinks by a fraction and multiplications are fused into sums, a sum close to a half may be rounded the other way, by
+// 1 in luma or chroma, up to 3 in RGB.
 //
 // table    bytes                           `frames` structs Picture, then `faces` structs Cut, as below
 // tiles    (faces, 28, 64, 64) float       out: luma in [0, 1]
@@ -282,36 +284,44 @@ extern "C" __global__ void __launch_bounds__(THREADS) nv12_crops(
     }
 }
 
-// One axis of a reduction: pixel i is the sum of `taps` source pixels from starts[i] on, times weights[tap * pixels + i].
+// How one plane is reduced: a pixel is the sum of across_taps x down_taps source pixels from the starts on, each times
+// both weights, the whole times `share`, and rounded as OpenCV rounds there.
+enum Rounding { TO_EVEN, HALVES_UP, LINEAR };
+
 struct Axis {
-    const int* starts;
-    const float* weights;
+    const int* starts;     // (pixels,)
+    const float* weights;  // (taps, pixels)
     int taps, pixels, last;  // `last` source pixel
 };
 
-// Rounded as OpenCV rounds there: halves up, or to the even number.
-__device__ __forceinline__ int rounded(float value, int halves_up) {
-    return clipped(halves_up ? static_cast<int>(floorf(value + 0.5f)) : __float2int_rn(value), 0, 255);
+struct Reduction {
+    Axis across, down;
+    int rounding;
+    float share;
+};
+
+__device__ __forceinline__ int rounded(float value, const Reduction& how) {
+    value *= how.share;
+    return clipped(how.rounding == TO_EVEN ? __float2int_rn(value) : static_cast<int>(floorf(value + 0.5f)), 0, 255);
 }
 
-__device__ __forceinline__ float reduced_luma(const Picture& picture, const Axis& across, const Axis& down, int x, int y) {
-    const byte* plane = at(picture.luma);
+__device__ __forceinline__ int reduced_luma(const Picture& picture, const Reduction& how, int x, int y) {
+    const Axis &across = how.across, &down = how.down;
     const int left = across.starts[x], top = down.starts[y];
     float sum = 0;
     for (int j = 0; j < down.taps; ++j) {
-        const byte* row = plane + min(top + j, down.last) * picture.luma_stride;
+        const byte* row = at(picture.luma) + min(top + j, down.last) * picture.luma_stride;
         float in_row = 0;
         for (int i = 0; i < across.taps; ++i) {
             in_row += across.weights[i * across.pixels + x] * row[min(left + i, across.last)];
         }
         sum += down.weights[j * down.pixels + y] * in_row;
     }
-    return sum;
+    return rounded(sum, how);
 }
 
-__device__ __forceinline__ float2 reduced_chroma(
-    const Picture& picture, const Axis& across, const Axis& down, int x, int y)
-{
+__device__ __forceinline__ int2 reduced_chroma(const Picture& picture, const Reduction& how, int x, int y) {
+    const Axis &across = how.across, &down = how.down;
     const int left = across.starts[x], top = down.starts[y];
     float2 sum = make_float2(0, 0);
     for (int j = 0; j < down.taps; ++j) {
@@ -327,16 +337,39 @@ __device__ __forceinline__ float2 reduced_chroma(
         sum.x += weight * in_row.x;
         sum.y += weight * in_row.y;
     }
-    return sum;
+    return make_int2(rounded(sum.x, how), rounded(sum.y, how));
 }
 
-// starts (2 * (width + height),) int32 and weights: luma across, luma down, chroma across, chroma down. No taps at all
-// mean that pictures keep their size: pixels are then native ones.
+// OpenCV's linear interpolation: weights are whole 1 / 2048s, and sums lose their last bits on the way.
+__device__ __forceinline__ int between(int above, int below, int above_weight, int below_weight) {
+    return ((above_weight * (above >> 4) >> 16) + (below_weight * (below >> 4) >> 16) + 2) >> 2;
+}
+
+__device__ __forceinline__ int2 linear_chroma(const Picture& picture, const Reduction& how, int x, int y) {
+    const Axis &across = how.across, &down = how.down;
+    const int left = across.starts[x], right = min(left + 1, across.last), top = down.starts[y];
+    const int left_weight = across.weights[x], right_weight = across.weights[across.pixels + x];
+    int2 rows[2];
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+        const int row = min(top + j, down.last) * picture.chroma_stride;
+        const int2 one = sample(picture, row, left), other = sample(picture, row, right);
+        rows[j].x = left_weight * one.x + right_weight * other.x;
+        rows[j].y = left_weight * one.y + right_weight * other.y;
+    }
+    const int above_weight = down.weights[y], below_weight = down.weights[down.pixels + y];
+    return make_int2(
+        between(rows[0].x, rows[1].x, above_weight, below_weight),
+        between(rows[0].y, rows[1].y, above_weight, below_weight));
+}
+
+// starts (2 * (width + height),) int32 and weights float: luma across, luma down, chroma across, chroma down. No taps at
+// all mean that pictures keep their size: pixels are then native ones.
 extern "C" __global__ void nv12_reduced(
     const byte* __restrict__ table, const int* __restrict__ starts, const float* __restrict__ weights, int height,
     int width, int luma_across_taps, int luma_down_taps, int chroma_across_taps, int chroma_down_taps,
-    int luma_halves_up, int chroma_halves_up, float mean_blue, float mean_green, float mean_red,
-    float* __restrict__ reduced)
+    int luma_rounding, int chroma_rounding, float luma_share, float chroma_share, float mean_blue, float mean_green,
+    float mean_red, float* __restrict__ reduced)
 {
     const int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y;
     if (x >= width) return;
@@ -349,16 +382,17 @@ extern "C" __global__ void nv12_reduced(
         const float* chroma_across = luma_down + luma_down_taps * height;
         const float* chroma_down = chroma_across + chroma_across_taps * width;
         const int* chroma_starts = starts + width + height;
-        const Axis luma[2] = {
+        const Reduction luma = {
             {starts, weights, luma_across_taps, width, picture.width - 1},
-            {starts + width, luma_down, luma_down_taps, height, picture.height - 1}};
-        const Axis chroma[2] = {
+            {starts + width, luma_down, luma_down_taps, height, picture.height - 1},
+            luma_rounding, luma_share};
+        const Reduction chroma = {
             {chroma_starts, chroma_across, chroma_across_taps, width, (picture.width + 1) / 2 - 1},
-            {chroma_starts + width, chroma_down, chroma_down_taps, height, (picture.height + 1) / 2 - 1}};
-        const float2 both = reduced_chroma(picture, chroma[0], chroma[1], x, y);
-        rgb = rgb_of(
-            picture, rounded(reduced_luma(picture, luma[0], luma[1], x, y), luma_halves_up),
-            rounded(both.x, chroma_halves_up), rounded(both.y, chroma_halves_up));
+            {chroma_starts + width, chroma_down, chroma_down_taps, height, (picture.height + 1) / 2 - 1},
+            chroma_rounding, chroma_share};
+        const int2 both = chroma_rounding == LINEAR ? linear_chroma(picture, chroma, x, y)
+                                                    : reduced_chroma(picture, chroma, x, y);
+        rgb = rgb_of(picture, reduced_luma(picture, luma, x, y), both.x, both.y);
     }
     const size_t plane = static_cast<size_t>(height) * width;
     float* out = reduced + blockIdx.z * 3 * plane + static_cast<size_t>(y) * width + x;

@@ -25,7 +25,8 @@ BLOCKS = SQUARES + TILES + 1  # a face: those, one for each tile, one for the pi
 THREADS = 256
 REDUCED_THREADS = 128
 BITS = 10  # colour weights are whole 1 / 1024s, as OpenCV has them
-LINEAR_BITS = 11  # and those of its linear interpolation 1 / 2048s
+LINEAR_WHOLE = 2048  # and those of its linear interpolation 1 / 2048s
+TO_EVEN, HALVES_UP, LINEAR = range(3)  # how reduced planes are rounded; LINEAR has a way of its own
 MIDDLE = ALIGNED_PX / 2 * (1 + 1j)
 
 # As the structs of the same names in kernels/nv12_crops.cu.
@@ -354,8 +355,8 @@ def reduced(bench: Bench, frames: Sequence[Frame], max_side: int, out: Any = Non
         REDUCED_THREADS,
         table,
         *ruler_on(bench.xp, str(frames[0].planes[0].device), ruler.source, max_side),
-        *(np.int32(n) for n in (ruler.height, ruler.width, *ruler.taps, *ruler.halves_up)),
-        *(np.float32(mean) for mean in MEAN_BGR),
+        *(np.int32(n) for n in (ruler.height, ruler.width, *ruler.taps, *ruler.roundings)),
+        *(np.float32(x) for x in (*ruler.shares, *MEAN_BGR)),
         pictures,
     )
     return pictures
@@ -377,7 +378,8 @@ class Ruler(NamedTuple):
     starts: Int[np.ndarray, " pixels"]  # first source pixel: luma across, luma down, chroma across, chroma down
     weights: Float32[np.ndarray, " weights"]  # in the same order, (taps, pixels) each
     taps: tuple[int, int, int, int]  # none where pictures keep their size
-    halves_up: tuple[bool, bool]  # luma, chroma: whether halves are rounded up, or to the even number
+    roundings: tuple[int, int]  # luma, chroma: TO_EVEN, HALVES_UP or LINEAR
+    shares: tuple[float, float]  # luma, chroma: what a weighted sum is multiplied by
 
 
 @lru_cache(maxsize=64)
@@ -392,33 +394,47 @@ def ruler_for(height: int, width: int, max_side: int) -> Ruler:
     scale = min(1.0, max_side / max(height, width))
     if scale == 1.0:
         none = np.zeros(1, np.int32), np.zeros(1, np.float32)
-        return Ruler((height, width), height, width, *none, (0, 0, 0, 0), (False, False))
+        return Ruler((height, width), height, width, *none, (0, 0, 0, 0), (TO_EVEN, TO_EVEN), (1.0, 1.0))
     to = (max(1, round(height * scale)), max(1, round(width * scale)))
-    sources = ((height, width), (-(-height // 2), -(-width // 2)))
-    axes = [axis for source in sources for axis in axes_of(source, to)]
+    luma, chroma = (plane_ruler(source, to) for source in ((height, width), (-(-height // 2), -(-width // 2))))
+    axes = (*luma.axes, *chroma.axes)
     starts = np.concatenate([starts for starts, _ in axes]).astype(np.int32)
     weights = np.concatenate([weights.ravel() for _, weights in axes]).astype(np.float32)
-    luma, chroma = (rounds_halves_up(source, to) for source in sources)
     across, down, chroma_across, chroma_down = (len(weights) for _, weights in axes)
-    return Ruler((height, width), *to, starts, weights, (across, down, chroma_across, chroma_down), (luma, chroma))
+    taps = (across, down, chroma_across, chroma_down)
+    about = (luma.rounding, chroma.rounding), (luma.share, chroma.share)
+    return Ruler((height, width), *to, starts, weights, taps, *about)
 
 
 Axis = tuple[np.ndarray, np.ndarray]  # starts (pixels,), weights (taps, pixels)
 
 
-def axes_of(source: tuple[int, int], to: tuple[int, int]) -> tuple[Axis, Axis]:
-    """Across and down. OpenCV averages areas if no side grows, and else interpolates along both axes."""
-    axis = area_axis if is_area(source, to) else linear_axis
-    return axis(source[1], to[1]), axis(source[0], to[0])
+class PlaneRuler(NamedTuple):
+    """How one plane is reduced."""
+
+    axes: tuple[Axis, Axis]  # across, down
+    rounding: int
+    share: float
 
 
-def is_area(source: tuple[int, int], to: tuple[int, int]) -> bool:
-    return source[0] >= to[0] and source[1] >= to[1]
+def plane_ruler(source: tuple[int, int], to: tuple[int, int]) -> PlaneRuler:
+    """What `cv2.resize` with INTER_AREA does to a plane: it has four ways.
+
+    It interpolates linearly along both axes if one of them grows; sums whole pixels and divides once where both shrink
+    by whole factors, with halves rounded up where both are 2; and else weighs pieces of pixels.
+    """
+    (height, width), (rows, columns) = source, to
+    if height < rows or width < columns:
+        return PlaneRuler((linear_axis(width, columns), linear_axis(height, rows)), LINEAR, 1.0)
+    if height % rows or width % columns:
+        return PlaneRuler((area_axis(width, columns), area_axis(height, rows)), TO_EVEN, 1.0)
+    across, down = width // columns, height // rows
+    rounding = HALVES_UP if across == down == 2 else TO_EVEN
+    return PlaneRuler((whole_axis(across, columns), whole_axis(down, rows)), rounding, 1 / (across * down))
 
 
-def rounds_halves_up(source: tuple[int, int], to: tuple[int, int]) -> bool:
-    """OpenCV does so where it interpolates, and has a path of its own for halving."""
-    return not is_area(source, to) or source == (2 * to[0], 2 * to[1])
+def whole_axis(taps: int, pixels: int) -> Axis:
+    return np.arange(pixels) * taps, np.ones((taps, pixels))
 
 
 def area_axis(source: int, pixels: int) -> Axis:
@@ -440,14 +456,14 @@ def area_axis(source: int, pixels: int) -> Axis:
 
 
 def linear_axis(source: int, pixels: int) -> Axis:
-    """Two neighbours each, as `cv2.INTER_AREA` magnifies: linearly, between the borders of source pixels."""
+    """Two neighbours each, as `cv2.INTER_AREA` magnifies: linearly at the borders of source pixels. Weights of 2048."""
     scale = source / pixels
     numbers = np.arange(pixels)
     starts = np.floor(numbers * scale).astype(int)
     part = (numbers + 1) - (starts + 1) / scale
     part = np.where((part <= 0) | (starts >= source - 1), 0, part - np.floor(part))
-    whole = np.rint(part * (1 << LINEAR_BITS)) / (1 << LINEAR_BITS)
-    return np.minimum(starts, source - 1), np.stack([1 - whole, whole])
+    weight = np.rint(part * LINEAR_WHOLE)
+    return np.minimum(starts, source - 1), np.stack([LINEAR_WHOLE - weight, weight])
 
 
 def unpacked(pictures: Float32[np.ndarray, "frames 3 height width"]) -> UInt8[np.ndarray, "frames height width 3"]:

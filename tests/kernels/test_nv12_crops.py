@@ -21,8 +21,7 @@ from tests.kernels.emulate import HostBench
 # version 5, and with weights of 5 bits before.
 COLOR_SLACK = 0 if platform.machine().lower() in ("x86_64", "amd64") else 1
 MEAN, P99, MOST = (0.25, 1, 1) if int(cv2.__version__.split(".")[0]) >= 5 else (1.2, 4, 10)
-REDUCED_MOST = 3  # 1 in luma or chroma
-TOO_FAR_SHARE = 0.08  # of reduced values that may differ at all
+REDUCED_MOST, REDUCED_SHARE = 3, 0.02  # on a GPU: 1 in luma or chroma, and how many of the values may differ
 LAYOUTS = ("nv12", "yuv420")
 
 
@@ -307,17 +306,24 @@ def test_many_faces_at_once_go_where_the_definition_puts_each():
 def test_reduced_pictures_are_those_of_the_definition(bench, layout, max_side, height, width):
     frame, reference = picture(bench, layout, height, width)
     found, expected = unpacked(on_host(reduced(bench, [frame], max_side))), reference.reduced(max_side)
-    off = difference(found[0], expected)
+    assert_reduced_alike(bench, found[0], expected)
+
+
+def assert_reduced_alike(bench, found, expected):
+    """The same on the host; a GPU fuses products and sums, so a fractional area's sum may fall on the other side."""
+    off = difference(found, expected)
+    if isinstance(bench, HostBench):
+        assert off.max() <= COLOR_SLACK
+        return
     assert off.max() <= REDUCED_MOST + COLOR_SLACK
-    assert COLOR_SLACK or (off > 0).mean() <= TOO_FAR_SHARE
+    assert COLOR_SLACK or (off > 0).mean() <= REDUCED_SHARE
 
 
-@pytest.mark.parametrize(("height", "width"), [(720, 1280), (1080, 1920), (180, 320)])
-def test_whole_reductions_are_exact_on_the_host(height, width):
-    bench = HostBench()
-    frame, reference = picture(bench, height=height, width=width, make=smooth)
-    found = unpacked(reduced(bench, [frame], 640))[0]
-    assert difference(found, reference.reduced(640)).max() <= COLOR_SLACK
+@pytest.mark.parametrize(("height", "width"), [(720, 1280), (360, 640), (160, 320), (1440, 2560)])
+def test_pictures_reduced_by_whole_factors_are_exact_on_every_device(bench, height, width):
+    frame, reference = picture(bench, height=height, width=width)
+    found = unpacked(on_host(reduced(bench, [frame], 320)))[0]
+    assert difference(found, reference.reduced(320)).max() <= COLOR_SLACK
 
 
 def test_frames_of_one_size_are_reduced_in_one_launch(bench):
@@ -327,10 +333,17 @@ def test_frames_of_one_size_are_reduced_in_one_launch(bench):
     ]
     room = bench.xp.empty((3, 3, 96, 160), np.float32)
     found = reduced(bench, [frame for frame, _ in pictures], 160, out=room)
-    expected = network_input(np.stack([reference.reduced(160) for _, reference in pictures]))
+    expected = np.stack([reference.reduced(160) for _, reference in pictures])
     assert found is room
-    assert np.abs(on_host(found) - expected).max() <= REDUCED_MOST + COLOR_SLACK
+    assert_reduced_alike(bench, unpacked(on_host(found)), expected)
     assert bench.launches == Counter({"nv12_reduced": 1})
+
+
+def test_reduced_pictures_are_what_the_finders_network_takes(bench):
+    frame, reference = picture(bench)
+    found = on_host(reduced(bench, [frame], 320))
+    assert np.abs(found - network_input(reference.reduced(320)[None])).max() <= COLOR_SLACK
+    assert found.dtype == np.float32
 
 
 def test_frames_of_several_sizes_are_not_reduced_together(bench):
