@@ -26,6 +26,8 @@ RUNS: dict[str, tuple[str, ...]] = {
     "feeds-full": ("feeds", "--profile", "full"),
     "feeds-light": ("feeds", "--profile", "light"),
     "peers": ("peers",),
+    "engines": ("engines",),
+    "cold_start": ("cold_start",),
 }
 LIMIT_S = 1200.0  # for one script
 
