@@ -10,7 +10,8 @@ StreamDetectError                70  a fault of ours when nothing below fits
 │   ├── SourceTimeout                nothing came in time
 │   ├── SourceRefused                nobody listens there
 │   └── SourceUnsupported            not a picture or video that we can decode
-└── WeightsError (OSError)        4  weights missing, damaged or of another kind
+├── WeightsError (OSError)        4  weights missing, damaged or of another kind
+└── DeviceLost (RuntimeError)    70  a GPU that was in use and no longer answers
 """
 
 
@@ -68,3 +69,7 @@ class WeightsError(StreamDetectError, OSError):
     """Weights that are missing, damaged or of another kind."""
 
     exit_code = 4
+
+
+class DeviceLost(StreamDetectError, RuntimeError):
+    """A GPU that was in use and no longer answers: what lies on it is lost."""

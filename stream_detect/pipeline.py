@@ -11,14 +11,15 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from stream_detect.config import DecisionSettings, Feed, WatchSettings
-from stream_detect.decode.frame import Frame
-from stream_detect.errors import UsageError
+from stream_detect.decode.frame import Frame, faults_of_a_device
+from stream_detect.errors import DeviceLost, UsageError
 from stream_detect.faces.tracker import Tracker, TrackerSettings
 from stream_detect.mailbox import Mailbox, wait_for_any
 from stream_detect.pace import Pace
@@ -302,17 +303,14 @@ class Watching:
         """One batch for all feeds: find or follow the faces, judge them, decide."""
         sound = []
         for watched, frame in taken:
-            reason = reason_not_to_judge(watched, frame)
+            reason, due = looked_over(watched, frame)
             yield from self._stillness_news(watched, reason)
-            if reason is None and is_due(watched, frame):
+            if due:
                 sound.append((watched, frame))
             elif reason is not None:
                 watched.unjudged[reason] += 1
                 yield from self._told(frame, self._verdict(frame, (), (reason,)), [])
-        faces = self._faces(sound)
-        seen = [(frame, found) for (_, frame), found in zip(sound, faces, strict=True)]
-        verdicts = self._detector.judge(seen) if seen else []
-        for (watched, frame), said in zip(sound, verdicts, strict=True):
+        for watched, frame, said in self._verdicts(sound):
             watched.analysed += 1
             self._analysed += 1
             decided, alerts = watched.decision.judged(self._verdict(frame, said, ()))
@@ -325,6 +323,20 @@ class Watching:
             yield watched.status("stalled", words, self.run)
         elif reason is None and watched.state == "stalled":
             yield watched.status("live", "the picture moves again", self.run)
+
+    def _verdicts(self, sound: Sequence[tuple[Watched, Frame]]) -> list[tuple[Watched, Frame, tuple[FaceVerdict, ...]]]:
+        """What the detector says of each frame; those that were lost with a GPU are counted and left out."""
+        try:
+            seen = [(frame, found) for (_, frame), found in zip(sound, self._faces(sound), strict=True)]
+            verdicts = self._detector.judge(seen) if seen else []
+        except DeviceLost:
+            left = [(watched, frame) for watched, frame in sound if not frame.is_on_device]
+            if len(left) == len(sound):
+                raise
+            for watched, frame in sound:
+                watched.unjudged["device"] += frame.is_on_device
+            return self._verdicts(left)
+        return [(watched, frame, said) for (watched, frame), said in zip(sound, verdicts, strict=True)]
 
     def _faces(self, sound: Sequence[tuple[Watched, Frame]]) -> list[list[Face]]:
         """The faces of each frame: searched in all frames that are due, in one batch, and followed in the others."""
@@ -343,7 +355,8 @@ class Watching:
 
     def _told(self, frame: Frame, verdict: FrameVerdict, alerts: Sequence[Alert]) -> Iterator[FrameVerdict | Alert]:
         if self._on_frame is not None:
-            self._on_frame(frame, verdict)
+            with suppress(DeviceLost):  # the picture is lost, what was said of it is not
+                self._on_frame(frame, verdict)
         yield verdict
         yield from alerts
 
@@ -400,7 +413,18 @@ def same(before: Any, after: Any) -> bool:
     """Whether two pictures are equal and in the same place; a few rows tell apart most that aren't."""
     if before.shape != after.shape or type(before) is not type(after):
         return False
-    return bool((before[::SPARSE_ROWS] == after[::SPARSE_ROWS]).all()) and bool((before == after).all())
+    with faults_of_a_device():
+        return bool((before[::SPARSE_ROWS] == after[::SPARSE_ROWS]).all()) and bool((before == after).all())
+
+
+def looked_over(watched: Watched, frame: Frame) -> tuple[Reason | None, bool]:
+    """Why nothing can be said of a frame, and whether it is to be judged; one lost with a GPU is counted as that."""
+    try:
+        reason = reason_not_to_judge(watched, frame)
+        return reason, reason is None and is_due(watched, frame)
+    except DeviceLost:
+        watched.unjudged["device"] += 1
+        return None, False
 
 
 def is_due(watched: Watched, frame: Frame) -> bool:
@@ -410,7 +434,8 @@ def is_due(watched: Watched, frame: Frame) -> bool:
         return True
     watched.unjudged["profile"] += 1
     if due == "follow":
-        watched.tracker.between(frame)
+        with suppress(DeviceLost):  # it is counted already
+            watched.tracker.between(frame)
     return False
 
 

@@ -2,15 +2,17 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from stream_detect.config import Feed, WatchSettings
 from stream_detect.decode.frame import Frame
-from stream_detect.errors import SourceNotFound, UsageError
+from stream_detect.errors import DeviceLost, SourceNotFound, UsageError
 from stream_detect.pipeline import Stillness, decoded_on, same, unique, utc_text, watch
 from stream_detect.sources import open_source
+from stream_detect.sources.feed import Feed as Connection
 from stream_detect.types import Alert, FrameVerdict, Status
 from tests import clips
 from tests.doubles import ScriptedDetector
@@ -104,10 +106,6 @@ def test_an_alert_comes_also_where_few_frames_are_judged(long_talk, rate_hz):
 
 
 def test_a_corrupt_frame_is_told_whatever_the_profile(face_clip, monkeypatch):
-    from dataclasses import replace
-
-    from stream_detect.sources.feed import Feed as Connection
-
     frames = Connection.frames
     damaged = lambda feed: (replace(frame, is_corrupt=frame.index == 3) for frame in frames(feed))  # noqa: E731
     monkeypatch.setattr(Connection, "frames", damaged)
@@ -227,10 +225,6 @@ def test_a_file_may_stand_still(tmp_path):
 
 
 def test_a_corrupt_frame_is_told_and_not_judged(face_clip, monkeypatch):
-    from dataclasses import replace
-
-    from stream_detect.sources.feed import Feed as Connection
-
     frames = Connection.frames
     damaged = lambda feed: (replace(frame, is_corrupt=frame.index == 3) for frame in frames(feed))  # noqa: E731
     monkeypatch.setattr(Connection, "frames", damaged)
@@ -316,6 +310,70 @@ def test_faces_are_judged_in_frames_that_lie_on_a_gpu(face_clip, monkeypatch):
         "480x360, h264 decoded on cuda:0",
         "480x360, decoded on the CPU: cuda:0 failed (it fell off the bus)",
     ]
+
+
+class Looker(ScriptedDetector):
+    """A detector that brings each frame to the host before it says anything."""
+
+    def judge(self, seen):
+        for frame, _ in seen:
+            frame.on_host()
+        return super().judge(seen)
+
+
+class Lost(DeviceArray):
+    """An array of a GPU that is gone."""
+
+    def get(self) -> np.ndarray:
+        raise RuntimeError("cudaErrorDevicesUnavailable")
+
+    def __getitem__(self, part) -> "Lost":
+        raise RuntimeError("cudaErrorDevicesUnavailable")
+
+
+def with_planes(kind, numbers: range):
+    """Feeds whose frames of these numbers lie on a device, as `kind` has it."""
+    frames = Connection.frames
+
+    def moved(feed):
+        for frame in frames(feed):
+            y, u, v = frame.planes
+            planes = (kind(y), kind(np.stack((u, v), axis=-1)))
+            yield replace(frame, planes=planes, layout="nv12") if frame.index in numbers else frame
+
+    return moved
+
+
+@pytest.mark.parametrize("looker", [Looker, ScriptedDetector])
+def test_frames_that_are_lost_with_a_gpu_are_counted_and_the_run_goes_on(looker, face_clip, long_clip, monkeypatch):
+    monkeypatch.setattr(Connection, "frames", with_planes(Lost, range(4, 7)))
+    shown = []
+    lines = list(
+        watch([str(face_clip), str(long_clip)], looker(), on_frame=lambda frame, said: shown.append(frame.on_host()))
+    )
+    last = {line.source: line for line in kinds(lines, Status)}[face_clip.name]
+    assert last.state == "ended"
+    assert last.frames == last.analysed + sum(last.dropped.values()) == 10
+    assert last.dropped.get("device", 0) <= 3
+    if looker is Looker:
+        assert (last.analysed, last.dropped["device"]) == (7, 3)
+
+
+def test_a_live_picture_that_can_no_longer_be_compared_is_lost():
+    stillness, grey = Stillness(1.0), np.full((64, 64), 100, np.uint8)
+    chroma = np.full((32, 32, 2), 128, np.uint8)
+    stillness.is_frozen(Frame((Lost(grey), Lost(chroma)), "nv12", arrived_s=10.0))
+    with pytest.raises(DeviceLost, match=r"no longer answers \(cudaErrorDevicesUnavailable"):
+        stillness.is_frozen(Frame((Lost(grey), Lost(chroma)), "nv12", arrived_s=11.0))
+
+
+def test_a_fault_of_the_detector_alone_is_no_lost_device(face_clip):
+    class Broken(ScriptedDetector):
+        def judge(self, seen):
+            raise DeviceLost("gone")
+
+    with pytest.raises(DeviceLost):
+        list(watch(str(face_clip), Broken()))
 
 
 def test_a_detector_on_the_cpu_asks_for_no_gpu(face_clip, monkeypatch):

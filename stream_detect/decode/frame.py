@@ -6,6 +6,8 @@ the tests fix what they return. A frame whose planes lie on a GPU is copied to t
 
 import functools
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -13,6 +15,8 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
+
+from stream_detect.errors import DeviceLost
 
 Layout = Literal["yuv420", "yuv422", "yuv444", "gray", "rgb", "nv12"]
 Matrix = Literal["bt601", "bt709", "bt2020"]
@@ -81,10 +85,16 @@ class Frame:
         """The frame with NumPy planes of its own or, where it has them already, itself; "nv12" becomes "yuv420".
 
         Every call copies: whoever needs several parts of a device's frame keeps what this returns.
+
+        Raises:
+            DeviceLost: if the device no longer gives its planes.
         """
         if not self.is_on_device and self.layout != "nv12":
             return self
-        planes, layout = tuple(plane.get() if self.is_on_device else plane for plane in self.planes), self.layout
+        planes, layout = self.planes, self.layout
+        if self.is_on_device:
+            with faults_of_a_device():
+                planes = tuple(plane.get() for plane in planes)
         if layout == "nv12":
             planes, layout = (planes[0], planes[1][..., 0].copy(), planes[1][..., 1].copy()), "yuv420"
         return replace(self, planes=planes, layout=layout)
@@ -180,6 +190,19 @@ class Frame:
         neutral = np.full_like(luma, 128)
         ycbcr = cv2.merge((luma, *(chroma or (neutral, neutral))))
         return cv2.transform(ycbcr, ycbcr_to_rgb(self.matrix, self.is_full_range)).astype(np.uint8, copy=False)
+
+
+@contextmanager
+def faults_of_a_device() -> Iterator[None]:
+    """Around what reads a device's arrays.
+
+    Raises:
+        DeviceLost: for what CuPy raises when the device fails.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise DeviceLost(f"the GPU no longer answers ({str(error).strip()})") from error
 
 
 @functools.cache

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from stream_detect.decode.frame import Frame
+from stream_detect.decode.frame import Frame, faults_of_a_device
 
 Luma = UInt8[np.ndarray, "_ _"]
 
@@ -52,11 +52,12 @@ def small_luma(frame: Frame, max_side: int) -> Luma:
 
 def small_on_device(plane: Any, halvings: int) -> Luma:
     """As `small_luma`, of a luma plane (height, width) uint8 on a GPU: halved there, so that little is copied."""
-    for _ in range(halvings):
-        rows, columns = (side // 2 for side in plane.shape)
-        quads = plane[: 2 * rows, : 2 * columns].astype(np.uint16).reshape(rows, 2, columns, 2)
-        plane = ((quads.sum(axis=(1, 3), dtype=np.uint16) + 2) // 4).astype(np.uint8)
-    small: Luma = plane.get()
+    with faults_of_a_device():
+        for _ in range(halvings):
+            rows, columns = (side // 2 for side in plane.shape)
+            quads = plane[: 2 * rows, : 2 * columns].astype(np.uint16).reshape(rows, 2, columns, 2)
+            plane = ((quads.sum(axis=(1, 3), dtype=np.uint16) + 2) // 4).astype(np.uint8)
+        small: Luma = plane.get()
     return small
 
 
