@@ -202,10 +202,13 @@ class Watching:
         self._analysed = 0
         self._bell = threading.Event()
         self._statuses: Mailbox[Status] = Mailbox(STATUSES, newest_wins=True, bell=self._bell)
-        self._watched = {source.name: self._watch(source, decision) for source in sources}
+        self._watched = {
+            source.name: self._watch(source, decision, phase=place / len(sources))
+            for place, source in enumerate(sources)
+        }
         self._readers: list[Reader] = []  # those that were started
 
-    def _watch(self, source: Source, decision: DecisionSettings) -> Watched:
+    def _watch(self, source: Source, decision: DecisionSettings, phase: float) -> Watched:
         newest_wins = not source.every_frame
         workload = self._settings.workload
         capacity = 1 if newest_wins else queue_of(self._settings)
@@ -214,7 +217,7 @@ class Watching:
             source=source,
             frames=frames,
             reader=Reader(source, frames, self._hear),
-            pace=Pace(workload.analyse_hz, workload.follow_hz),
+            pace=Pace(workload.analyse_hz, workload.follow_hz, phase),
             tracker=Tracker(TrackerSettings(every=workload.detect_every)),
             decision=Decision(source.name, decision_at(decision, workload.analyse_hz), run=self.run),
             stillness=Stillness(self._settings.frozen_after_s if source.is_live else math.inf),

@@ -55,3 +55,18 @@ def test_faces_are_followed_between_judged_frames():
 def test_a_pace_without_rates_judges_everything():
     pace = Pace()
     assert {pace.due(index / 30) for index in range(10)} == {"judge"}
+
+
+def test_feeds_of_different_phases_are_due_at_different_times():
+    paces = [Pace(analyse_hz=6, follow_hz=12, phase=phase) for phase in (0, 1 / 3, 2 / 3)]
+    at = [[index for index in range(61) if pace.due(index / 30) == "judge"] for pace in paces]
+    assert at[0] == [*range(0, 61, 5)]
+    assert not set(at[0][1:]) & set(at[1][1:])
+    assert not set(at[1][1:]) & set(at[2][1:])
+    assert {len(each) for each in at} <= {12, 13}
+
+
+def test_a_phase_moves_followed_frames_with_the_judged_ones():
+    pace = Pace(analyse_hz=6, follow_hz=12, phase=1 / 3)
+    said = [pace.due(index / 60) for index in range(120)]
+    assert said.count("judge") + said.count("follow") == pytest.approx(24, abs=1)
