@@ -25,6 +25,7 @@ COMMANDS = {  # of results that are not named after their script
     "stream": "python -m benchmarks.stream --source rtsp|file --profile full|light",
     "feeds": "python -m benchmarks.feeds --profile full|light",
 }
+SPEEDS = ("experts", "engines", "cold_start", "kernels", "stages", "stream", "feeds", "peers")
 GPU_FACES = ("1", "8", "64")  # of which the page shows the kernels
 
 Result = Mapping[str, Any]
@@ -96,7 +97,7 @@ def machine_table(results: Results) -> str:
 
 
 def is_speed(name: str) -> bool:
-    return name.partition("-")[0] in ("experts", "kernels", "stages", "stream", "feeds", "peers")
+    return name.partition("-")[0] in SPEEDS
 
 
 def others(result: Result) -> object:
@@ -257,6 +258,32 @@ def experts_table(results: Results) -> str:
     return markdown(("ms a face, one CPU thread", *heads), rows)
 
 
+def starts_table(results: Results) -> str:
+    """How long until the first score, and what that takes."""
+    if "cold_start" not in results:
+        return ""
+    rows = []
+    for name, row in results["cold_start"]["starts"].items():
+        low, high = row["iqr_s"]
+        rows.append((name, f"{row['median_s']:.2f}", f"{low:.2f} to {high:.2f}", row.get("peak_rss_mib", "-")))
+    return markdown(("a new process", "s", "quartiles", "most memory, MiB"), rows)
+
+
+def engines_table(results: Results) -> str:
+    """Each network by each engine, and by how much its probabilities move."""
+    if (result := results.get("engines")) is None:
+        return ""
+    rows = []
+    for network, engines in result["speed"].items():
+        for name, row in engines.items():
+            moved = result["scores"].get(name, {}).get("probability", {}).get("p99", "-")
+            rows.append((network, name, *timing(row), row["ratio_to_reference"], moved))
+    reference = result["settings"]["reference"]
+    words = ("ms a face", "quartiles", f"to {reference}", "p99 of the probabilities' difference")
+    refused = [f"{name.capitalize()} was not measured." for name in result["refused"]]
+    return "\n\n".join([markdown(("network", "engine", *words), rows), *refused])
+
+
 TABLES: dict[str, Callable[[Results], str]] = {
     "machine": machine_table,
     "targets": targets_table,
@@ -268,6 +295,8 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "peers-loops": loops_table,
     "kernels": kernels_table,
     "experts": experts_table,
+    "engines": engines_table,
+    "cold_start": starts_table,
 }
 
 

@@ -303,7 +303,7 @@ def test_feeds_are_counted(tmp_path: Path):
 
 
 def test_peers_are_built_and_timed_on_the_same_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    small = {name: ("mobilenetv3_small_050", 64) for name in peers.PEERS}  # the real ones take gigabytes and a minute
+    small = dict.fromkeys(peers.PEERS, ("mobilenetv3_small_050", 64))  # the real ones take gigabytes and a minute
     monkeypatch.setattr(peers, "PEERS", small)
     said = quick(peers, tmp_path, "--no-loops", "--rounds", "1")
     rows = said["a_face_on_one_cpu_thread"]
