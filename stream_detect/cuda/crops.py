@@ -426,11 +426,17 @@ def plane_ruler(source: tuple[int, int], to: tuple[int, int]) -> PlaneRuler:
     (height, width), (rows, columns) = source, to
     if height < rows or width < columns:
         return PlaneRuler((linear_axis(width, columns), linear_axis(height, rows)), LINEAR, 1.0)
-    if height % rows or width % columns:
+    across, down = round(shrinking(width, columns)), round(shrinking(height, rows))
+    rest = max(abs(shrinking(width, columns) - across), abs(shrinking(height, rows) - down))
+    if rest >= np.finfo(np.float64).eps:
         return PlaneRuler((area_axis(width, columns), area_axis(height, rows)), TO_EVEN, 1.0)
-    across, down = width // columns, height // rows
     rounding = HALVES_UP if across == down == 2 else TO_EVEN
     return PlaneRuler((whole_axis(across, columns), whole_axis(down, rows)), rounding, 1 / (across * down))
+
+
+def shrinking(source: int, pixels: int) -> float:
+    """Source pixels a pixel, to OpenCV's last bit."""
+    return 1 / (pixels / source)
 
 
 def whole_axis(taps: int, pixels: int) -> Axis:
@@ -439,7 +445,7 @@ def whole_axis(taps: int, pixels: int) -> Axis:
 
 def area_axis(source: int, pixels: int) -> Axis:
     """Each pixel's share of the source pixels that it covers (`cv2.INTER_AREA`); pieces below 1 / 1000 don't count."""
-    scale = source / pixels
+    scale = shrinking(source, pixels)
     low = np.arange(pixels) * scale
     high, cell = low + scale, np.minimum(scale, source - low)
     first_whole = np.ceil(low).astype(int)
@@ -457,10 +463,9 @@ def area_axis(source: int, pixels: int) -> Axis:
 
 def linear_axis(source: int, pixels: int) -> Axis:
     """Two neighbours each, as `cv2.INTER_AREA` magnifies: linearly at the borders of source pixels. Weights of 2048."""
-    scale = source / pixels
     numbers = np.arange(pixels)
-    starts = np.floor(numbers * scale).astype(int)
-    part = (numbers + 1) - (starts + 1) / scale
+    starts = np.floor(numbers * shrinking(source, pixels)).astype(int)
+    part = ((numbers + 1) - (starts + 1) * (pixels / source)).astype(np.float32)
     part = np.where((part <= 0) | (starts >= source - 1), 0, part - np.floor(part))
     weight = np.rint(part * LINEAR_WHOLE)
     return np.minimum(starts, source - 1), np.stack([LINEAR_WHOLE - weight, weight])
