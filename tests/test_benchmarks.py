@@ -254,7 +254,17 @@ def test_a_quick_run_of_all_has_no_other_length():
     assert all_of_them.command_of("stream-rtsp-full", is_quick=True)[3:] == [
         "--source", "rtsp", "--profile", "full", "--quick",
     ]  # fmt: skip
+    assert all_of_them.command_of("experts", is_quick=True)[3:] == ["--quick"]
     assert "130" in all_of_them.command_of("stream-rtsp-full", is_quick=False)
+
+
+def test_what_fails_is_said_and_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr(all_of_them, "RUNS", {"missing": ("no_such_script",), "help": ("experts", "--help")})
+    monkeypatch.setattr(all_of_them, "LOOK_S", 0.0)
+    assert all_of_them.main([]) == 1
+    said = capsys.readouterr().out
+    assert "failed with 1" in said
+    assert "done" in said
 
 
 def test_the_readme_names_every_script():
