@@ -114,13 +114,13 @@ class Nvdec:
         """Planes on the GPU, complete, and how to read them.
 
         Raises:
-            DecoderFault: if the picture has more than 8 bits a sample, or the device fails.
+            DecoderFault: if the picture is not 4:2:0 with 8 bits a sample, or the device fails.
             SourceUnsupported: if the picture is empty or enormous.
         """
         check_area(picture.width, picture.height)
         stored = picture.sw_format or picture.format
         if stored.name != "nv12":
-            raise DecoderFault(f"{bits_of(stored)} bits a sample")
+            raise DecoderFault(oddity(stored) or f"its pictures come as {stored.name}")
         try:
             with self._stream(self._index):
                 planes = own_planes(picture, self._xp)
@@ -257,10 +257,8 @@ def why_not(
         width, height: in pixels.
         look_up: what the GPU decodes of a codec, as `capabilities` says it.
     """
-    if stored is not None and bits_of(stored) > 8:
-        return f"{bits_of(stored)} bits a sample"
-    if stored is not None and (stored.chroma_width(16), stored.chroma_height(16)) != (8, 8):
-        return f"its chroma is not 4:2:0 ({stored.name})"
+    if stored is not None and (odd := oddity(stored)) is not None:
+        return odd
     try:
         can = look_up(codec)
     except OSError:
@@ -276,9 +274,14 @@ def why_not(
     return NO_MORE
 
 
-def bits_of(stored: VideoFormat) -> int:
-    """Bits of a sample of a pixel format."""
-    return max(part.bits for part in stored.components)
+def oddity(stored: VideoFormat) -> str | None:
+    """What keeps a pixel format from being decoded on a GPU here; None for 4:2:0 with 8 bits."""
+    bits = max(part.bits for part in stored.components)
+    if bits > 8:
+        return f"{bits} bits a sample"
+    if (stored.chroma_width(16), stored.chroma_height(16)) != (8, 8):
+        return f"its chroma is not 4:2:0 ({stored.name})"
+    return None
 
 
 class _Asked(ctypes.Structure):
