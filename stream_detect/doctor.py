@@ -36,6 +36,7 @@ TESTED = {  # as constraints.txt has them; a test compares
 EXTRAS = {  # what the optional packages are for
     "matplotlib": "demo, score --explain and the plots of evaluate (pip install 'stream-detect[demo]')",
     "scikit-image": "demo (pip install 'stream-detect[demo]')",
+    "openvino": "--engine openvino (pip install 'stream-detect[openvino]')",
     "scikit-learn": "train (pip install 'stream-detect[train]')",
 }
 DECODERS = ("h264", "hevc", "vp8", "vp9", "av1", "mjpeg")
