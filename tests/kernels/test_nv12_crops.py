@@ -57,14 +57,8 @@ def picture(bench, layout="nv12", height=240, width=320, make=noise, seed=0, pad
     half = (-(-height // 2), -(-width // 2))
     luma, u, v = make(rng, height, width), make(rng, *half), make(rng, *half)
     planes = (luma, np.stack([u, v], axis=-1)) if layout == "nv12" else (luma, u, v)
-    placed = tuple(with_gaps(bench.xp.asarray(plane), padding) for plane in planes)
-    return Frame(placed, layout, matrix=about.get("matrix", "bt601"), **full(about)), Frame(
-        (luma, u, v), "yuv420", matrix=about.get("matrix", "bt601"), **full(about)
-    )
-
-
-def full(about):
-    return {"is_full_range": about.get("is_full_range", False)}
+    put = tuple(with_gaps(bench.xp.asarray(plane), padding) for plane in planes)
+    return Frame(put, layout, **about), Frame((luma, u, v), "yuv420", **about)
 
 
 def with_gaps(plane: Any, padding: int) -> Any:
@@ -135,15 +129,14 @@ def test_colours_follow_matrix_and_range(bench, layout, matrix, is_full_range):
 @pytest.mark.parametrize(
     "face",
     [
-        face_at(0, 0, 90),  # over a corner
-        face_at(319, 120, 80),
-        face_at(160, 239, 150, 0.2),
-        face_at(400, 300, 60),  # outside
-        face_at(-200, -100, 70),
-        face_at(160, 120, 700),  # larger than the frame
-        face_at(-3000, 2000, 100),  # far outside
+        pytest.param(face_at(0, 0, 90), id="over a corner"),
+        pytest.param(face_at(319, 120, 80), id="over the right edge"),
+        pytest.param(face_at(160, 239, 150, 0.2), id="over the lower edge"),
+        pytest.param(face_at(400, 300, 60), id="outside"),
+        pytest.param(face_at(-200, -100, 70), id="outside, upper left"),
+        pytest.param(face_at(160, 120, 700), id="larger than the frame"),
+        pytest.param(face_at(-3000, 2000, 100), id="far outside"),
     ],
-    ids=str,
 )
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_lies_beyond_the_frame_is_mirrored_in(bench, layout, face):
@@ -261,9 +254,7 @@ def test_planes_the_kernel_cannot_read_are_refused():
         "half the luma's sides": Frame((luma, half[:-1], half[:-1]), "yuv420"),
         "without gaps": Frame((np.zeros((40, 120), np.uint8)[:, ::2], half, half), "yuv420"),
         "U's and V's as long": Frame((luma, half, np.zeros((20, 40), np.uint8)[:, :30]), "yuv420"),
-        "even addresses": Frame(
-            (luma, np.zeros((20, 62, 1), np.uint8).repeat(1, 2).ravel()[1:1201].reshape(20, 30, 2)), "nv12"
-        ),
+        "even addresses": Frame((luma, np.zeros(1201, np.uint8)[1:].reshape(20, 30, 2)), "nv12"),
     }
     for reason, frame in frames.items():
         with pytest.raises(ValueError, match=reason):
