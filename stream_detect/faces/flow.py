@@ -120,7 +120,13 @@ def sum_up(
     start, end = start[is_sound].astype(np.float64), end[is_sound].astype(np.float64)
     one, other = pairs_of(len(start))
     lengths, grown = (np.hypot(*(points[one] - points[other]).T) for points in (start, end))
-    scale = float(np.median(grown / np.maximum(lengths, 1e-6)))
+    scale = float(median(grown / np.maximum(lengths, 1e-6)))
     if not 1 / MAX_SCALE <= scale <= MAX_SCALE:
         return None
-    return Motion(np.median(end - start, axis=0), scale)
+    return Motion(median(end - start), scale)
+
+
+def median(values: np.ndarray) -> Any:
+    """What `np.median` gives over the first axis, in a fifth of its time where it is short."""
+    ordered = np.sort(values, axis=0)
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2

@@ -146,5 +146,7 @@ def _blockiness(lines: np.ndarray) -> np.ndarray:
     """How far the strongest of eight phases stands above the median one, wherever a tile's grid begins."""
     faces, tiles = lines.shape[:2]
     phases = lines[..., : GRID_PX * 7].reshape(faces, tiles, 7, GRID_PX).mean(axis=2) + 0.1 * STEP
-    excess: np.ndarray = np.log2(phases.max(axis=-1) / np.median(phases, axis=-1)).mean(axis=1)
+    ordered = np.sort(phases, axis=-1)
+    median = (ordered[..., GRID_PX // 2 - 1] + ordered[..., GRID_PX // 2]) / 2
+    excess: np.ndarray = np.log2(ordered[..., -1] / median).mean(axis=1)
     return excess
