@@ -57,7 +57,7 @@ class Hardware(Protocol):
         """Whether the device has decoded the picture, rather than FFmpeg on the CPU in its place."""
         ...
 
-    def __call__(self, picture: VideoFrame) -> tuple[Planes, Layout, Matrix, bool]:
+    def __call__(self, picture: VideoFrame, codec: VideoCodecContext) -> tuple[Planes, Layout, Matrix, bool]:
         """Planes of our own on the device, and how to read them, as `convert.Converter` gives them."""
         ...
 
@@ -72,7 +72,7 @@ class Nvdec:
 
     Args:
         index: of the GPU.
-        xp: where planes go, CuPy by default; it must have from_dlpack and lib.stride_tricks.as_strided.
+        xp: where planes go, CuPy by default; it must have from_dlpack.
         stream: begins what runs on FFmpeg's stream of that GPU and ends when it is done.
     """
 
@@ -104,23 +104,25 @@ class Nvdec:
 
     def refusal(self, codec: VideoCodecContext) -> str | None:
         if codec.name in CODECS and codec.is_hwaccel:
-            return None
+            return odd_size(codec)
         return f"{codec.codec.canonical_name} is not decoded on a GPU here"
 
     def holds(self, picture: VideoFrame) -> bool:
         return picture.format.name == "cuda"
 
-    def __call__(self, picture: VideoFrame) -> tuple[Planes, Layout, Matrix, bool]:
+    def __call__(self, picture: VideoFrame, codec: VideoCodecContext) -> tuple[Planes, Layout, Matrix, bool]:
         """Planes on the GPU, complete, and how to read them.
 
         Raises:
-            DecoderFault: if the picture is not 4:2:0 with 8 bits a sample, or the device fails.
+            DecoderFault: if the picture is not 4:2:0 with 8 bits a sample and even sides, or the device fails.
             SourceUnsupported: if the picture is empty or enormous.
         """
         check_area(picture.width, picture.height)
         stored = picture.sw_format or picture.format
         if stored.name != "nv12":
             raise DecoderFault(oddity(stored) or f"its pictures come as {stored.name}")
+        if (odd := odd_size(codec)) is not None:
+            raise DecoderFault(odd)  # it has changed
         try:
             with self._stream(self._index):
                 planes = own_planes(picture, self._xp)
@@ -220,13 +222,16 @@ class WithoutStream:
 
 
 def own_planes(picture: VideoFrame, xp: Any) -> Planes:
-    """Copies of Y (height, width) and UV (height / 2, width / 2, 2), sides rounded up, without the rows' padding.
-
-    PyAV rounds the sides of UV down; of an odd size the last row or column is there all the same.
-    """
+    """Copies of Y (height, width) and UV (height / 2, width / 2, 2) of an NV12 picture, without the rows' padding."""
     luma, chroma = (xp.from_dlpack(WithoutStream(plane)) for plane in picture.planes[:2])
-    sides = (-(-picture.height // 2), -(-picture.width // 2), 2)
-    return luma.copy(), xp.lib.stride_tricks.as_strided(chroma, sides, chroma.strides).copy()
+    return luma.copy(), chroma.copy()
+
+
+def odd_size(codec: VideoCodecContext) -> str | None:
+    """Why a stream's size keeps it from a GPU: of an odd height FFmpeg copies one row of chroma too few."""
+    if codec.width % 2 or codec.height % 2:
+        return f"{codec.width}x{codec.height} is an odd size"
+    return None
 
 
 def imported_cupy() -> Any:

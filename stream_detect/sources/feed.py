@@ -313,7 +313,7 @@ class Feed(AbstractContextManager["Feed"]):
             return self._converter(picture)
         codec = self._stream.codec_context
         if hardware.holds(picture):
-            planes = hardware(picture)
+            planes = hardware(picture, codec)
             self.decoding = f"{codec.name} decoded on {hardware.name}"
             return planes
         fault = DecoderFault(hardware.why(codec, picture))

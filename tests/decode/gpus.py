@@ -47,7 +47,7 @@ class StandIn:
         self.asked += 1
         return self._leaves_at is None or self.asked <= self._leaves_at
 
-    def __call__(self, picture):
+    def __call__(self, picture, codec):
         if self.given == self._fails_at:
             raise DecoderFault(f"{self.name} failed (it fell off the bus)")
         self.given += 1

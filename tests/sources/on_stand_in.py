@@ -61,7 +61,7 @@ def from_dlpack(array) -> np.ndarray:
 def main(path: str) -> None:
     device, runtime = SimpleNamespace(use=lambda: None), SimpleNamespace(free=lambda pointer: None)
     cuda = SimpleNamespace(Device=lambda index: device, runtime=runtime)
-    xp = SimpleNamespace(cuda=cuda, from_dlpack=from_dlpack, lib=np.lib)
+    xp = SimpleNamespace(cuda=cuda, from_dlpack=from_dlpack)
     feed.hardware_for = lambda name: Nvdec(0, xp, lambda index: nullcontext())
     with feed.Feed(open_source(path, options=SourceOptions(decoder="cuda:0"))) as one:
         frames = []

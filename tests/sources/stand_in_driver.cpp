@@ -115,7 +115,7 @@ int cuMemcpy2DAsync_v2(const Copy2D* copy, void* stream) {
 #ifdef NVCUVID
 int cuvidGetDecoderCaps(Caps* caps) {
   NOTE("cuvidGetDecoderCaps");
-  caps->is_supported = caps->codec == 4;  // H.264 alone
+  caps->is_supported = caps->codec == 4 || caps->codec == 10;  // H.264 and VP9
   caps->outputs = 3;
   caps->most_width = caps->most_height = 4096;
   caps->most_blocks = 65536;
@@ -148,7 +148,7 @@ int cuvidDecodePicture(Decoder* decoder, PicParams* picture) {
   unsigned char* surface = decoder->surfaces[picture->surface];
   size_t luma = decoder->pitch * decoder->height;
   memset(surface, 20 + 4 * (decoder->decoded++ % 50), luma);
-  for (size_t k = luma; k < luma + decoder->pitch * (decoder->height / 2); k += 2) {
+  for (size_t k = luma; k < luma + decoder->pitch * ((decoder->height + 1) / 2); k += 2) {
     surface[k] = 100;
     surface[k + 1] = 200;
   }

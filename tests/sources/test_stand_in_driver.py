@@ -93,6 +93,21 @@ def test_pictures_come_from_the_gpu_in_order_with_their_sizes_and_times(clip: Pa
     assert calls["cuvidDecodePicture"] == 40
 
 
+def test_an_even_size_of_no_whole_blocks_is_decoded(tmp_path: Path, driver: Driver):
+    path = clips.write_clip(tmp_path / "a.webm", clips.numbered(10, 146, 202), codec="vp9")
+    told, _ = decode(path, driver.whole)
+    assert told["said"] == ["vp9 decoded on cuda:0"]
+    assert told["sides"] == [146, 202]
+    assert told["means"] == [[20 + 4 * k, 100, 200] for k in range(10)]
+
+
+def test_an_odd_size_stays_on_the_cpu(tmp_path: Path, driver: Driver):
+    path = clips.write_clip(tmp_path / "a.webm", clips.numbered(10, 145, 203), codec="vp9")
+    told, _ = decode(path, driver.whole)
+    assert told["said"] == ["decoded on the CPU: 203x145 is an odd size"]
+    assert told["sides"] == [145, 203]
+
+
 def test_no_surface_decoder_or_memory_is_left_and_the_context_is(clip: Path, driver: Driver):
     calls = decode(clip, driver.whole).calls
     assert calls["cuvidMapVideoFrame64"] == calls["cuvidUnmapVideoFrame64"] == 40
@@ -135,10 +150,10 @@ def test_without_libnvcuvid_the_cpu_decodes_every_frame(clip: Path, driver: Driv
 
 
 def test_a_codec_that_this_gpu_lacks_is_named(tmp_path: Path, driver: Driver):
-    path = clips.write_clip(tmp_path / "a.webm", clips.numbered(10, 144, 200), codec="vp9")
+    path = clips.write_clip(tmp_path / "a.webm", clips.numbered(10, 144, 200), codec="vp8")
     told, _ = decode(path, driver.whole)
     assert told["index"] == list(range(10))
-    assert told["said"] == ["decoded on the CPU: vp9 is not decoded by this GPU"]
+    assert told["said"] == ["decoded on the CPU: vp8 is not decoded by this GPU"]
 
 
 @pytest.mark.parametrize(
