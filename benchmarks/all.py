@@ -13,6 +13,7 @@ import time
 
 from benchmarks.common import ROOT, parser_of, show_table
 from stream_detect.bench.machine import Usage
+from stream_detect.device import missing_for_cuda
 from tests.requirements import has_gstreamer
 
 RUNS: dict[str, tuple[str, ...]] = {
@@ -58,8 +59,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def command_of(name: str, is_quick: bool) -> list[str]:
-    """The command of one benchmark; without an RTSP server feeds are files that are shown at their own pace."""
+    """The command of one benchmark; without an RTSP server feeds are files that are shown at their own pace.
+
+    On a GPU the feeds of profile full are of 1080 lines.
+    """
     script, *options = RUNS[name]
+    if name == "feeds-full" and not missing_for_cuda():
+        options += ["--height", "1080"]
     if script == "feeds" and not has_gstreamer():
         options += ["--source", "file"]
     if is_quick:

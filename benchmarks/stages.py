@@ -94,7 +94,7 @@ def under_timers(out: Path, arguments: list[str]) -> None:
     """The command line under timers; the table goes to `out` when it ends."""
     from stream_detect.cli import main as command_line
 
-    with timed_stages() as timers:
+    with timed_stages(arguments[arguments.index("--device") + 1]) as timers:
         sys.argv = ["stream-detect", *arguments]
         try:
             command_line()

@@ -147,7 +147,7 @@ def through(clip: Path, profile: str, weights: Any, device: str, seconds: float,
     """Every frame of several readings of a clip, as fast as the line takes them, with timers."""
     feeds = FEEDS_AT_ONCE[device.partition(":")[0]]
     settings = WatchSettings(profile=profile, every_frame=True, duration_s=seconds)
-    with detector_for(profile, weights, device) as detector, timed_stages() as timers:
+    with detector_for(profile, weights, device) as detector, timed_stages(device) as timers:
         ran = run_line([clip] * feeds, detector, settings, folder / f"{profile}.jsonl", WARM_UP_S)
     return Measured(ran, timers.table(WARM_UP_S))
 

@@ -192,11 +192,14 @@ def stage_row(rows: np.ndarray, frames: int, whole_ms: float) -> dict[str, float
 
 
 @contextmanager
-def timed_stages() -> Iterator[Timers]:
-    """Timers around every stage of a frame, in the order of its way, until the block is left."""
-    from stream_detect import detector, examiner
+def timed_stages(device: str = "cpu") -> Iterator[Timers]:
+    """Timers around every stage of a frame, in the order of its way, until the block is left.
+
+    Args:
+        device: on a GPU crops, quality, experts and fusion are one stage: the host's part of it in processor time, and
+            the wait for the device in wall clock. benchmarks/kernels.py tells what happens in between.
+    """
     from stream_detect.alerts import JsonlSink
-    from stream_detect.experts.table import Expert
     from stream_detect.faces.tracker import Tracker
     from stream_detect.pipeline import Stillness
     from stream_detect.sources.feed import Feed
@@ -206,23 +209,40 @@ def timed_stages() -> Iterator[Timers]:
     with ExitStack() as stack:
         stack.enter_context(timers.around_steps(Feed, "_packets", "demux"))
         for owner, attribute, stage in (
-            (Feed, "_decode", "decode"),
+            (Feed, "_decode", DECODE),
             (Feed, "_frame", FRAME),
             (Stillness, "is_frozen", "still picture?"),
-            (examiner.CpuExaminer, "find_faces", "faces"),
             (Tracker, "due", "follow faces"),
             (Tracker, "detected", "follow faces"),
             (Tracker, "between", "follow faces"),
-            (examiner, "cut_faces", "crops"),
-            (examiner, "measure_quality", "quality"),
-            (examiner, "quality_reasons", "quality"),
-            (Expert, "kind_logits", expert_stage),
-            (detector, "fuse_kinds", "fusion"),
+            *(cpu_stages() if device == "cpu" else gpu_stages()),
             (Decision, "judged", "decision"),
             (JsonlSink, "take", "output"),
         ):
             stack.enter_context(timers.around(owner, attribute, stage))
         yield timers
+
+
+def cpu_stages() -> tuple[tuple[Any, str, Stage], ...]:
+    """What a CPU does with faces: owner, function, stage."""
+    from stream_detect import detector, examiner
+    from stream_detect.experts.table import Expert
+
+    return (
+        (examiner.CpuExaminer, "find_faces", "faces"),
+        (examiner, "cut_faces", "crops"),
+        (examiner, "measure_quality", "quality"),
+        (examiner, "quality_reasons", "quality"),
+        (Expert, "kind_logits", expert_stage),
+        (detector, "fuse_kinds", "fusion"),
+    )
+
+
+def gpu_stages() -> tuple[tuple[Any, str, Stage], ...]:
+    """What the host does, and waits for, while a GPU finds and judges faces."""
+    from stream_detect.detector import Detector
+
+    return (Detector, "find_faces", "faces"), (Detector, "judge", "crops to fusion")
 
 
 def expert_stage(expert: Any) -> str:

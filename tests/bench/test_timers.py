@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from stream_detect.bench.timers import DECODE, FRAME, REST, Timers, threads_s, timed_stages
+from stream_detect.bench.timers import DECODE, FRAME, LOOK_EVERY, REST, Timers, threads_s, timed_stages
 
 
 class Stages:
@@ -87,7 +87,19 @@ def test_no_thread_of_that_name_takes_no_time():
     assert threads_s("no such thread") == 0
 
 
-def test_every_stage_that_is_timed_is_there():
-    with timed_stages() as timers:
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_every_stage_that_is_timed_is_there(device):
+    with timed_stages(device) as timers:
         assert timers.samples == {}
-    assert DECODE == "decode"
+
+
+def test_ffmpegs_threads_count_as_decoding(monkeypatch):
+    used_s = iter(range(100))
+    monkeypatch.setattr("stream_detect.bench.timers.threads_s", lambda prefix: float(next(used_s)))
+    timers, stages = Timers(), Stages()
+    with timers.around(Stages, "frame", FRAME), timers.around(Stages, "inner", DECODE):
+        for _ in range(2 * LOOK_EVERY + 1):
+            stages.frame()
+            stages.inner()
+    row = timers.table().stages[DECODE]
+    assert row["cpu_ms_a_frame"] == pytest.approx(1000 / LOOK_EVERY, rel=0.02)
