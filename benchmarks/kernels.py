@@ -117,7 +117,7 @@ class HostWatch:
 
 
 class TimedBench:
-    """A `Bench` that notes when each launch began and ended."""
+    """A `Bench` that notes when each launch began and ended, each behind work of its own that it waits for."""
 
     def __init__(self, bench: Bench, watch: Watch) -> None:
         self.xp, self.launches, self.pointer = bench.xp, bench.launches, bench.pointer
@@ -125,6 +125,7 @@ class TimedBench:
         self._bench, self._watch = bench, watch
 
     def launch(self, stem: str, function: str, grid: Any, block: int, *arguments: Any) -> None:
+        self._watch.fill()
         begin = self._watch.mark()
         self._bench.launch(stem, function, grid, block, *arguments)
         self.marks.append((function, begin, self._watch.mark()))
@@ -133,6 +134,7 @@ class TimedBench:
         """The call, noted like a launch: for what a library launches."""
 
         def noted(*arguments: Any) -> Any:
+            self._watch.fill()
             begin = self._watch.mark()
             result = call(*arguments)
             self.marks.append((name, begin, self._watch.mark()))
@@ -369,7 +371,6 @@ def launched(kernel: Work, bench: TimedBench, watch: Watch, rounds: int) -> dict
     totals = []
     for turn in range(rounds + WARM_UP):
         bench.marks.clear()
-        watch.fill()
         kernel()
         if turn < WARM_UP:
             continue
