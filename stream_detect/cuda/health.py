@@ -10,7 +10,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -64,11 +64,14 @@ def judge(found: Survey) -> Iterator[Check]:
     if found.init_fault:
         return
     yield judge_torch(found)
-    yield judge_cupy(found)
-    if found.cupy_cuda is not None:
+    cupy = judge_cupy(found)
+    yield cupy
+    if cupy.state == "ok":
         yield judge_compiler(found)
         yield judge_kernel_folder(found)
-    yield judge_decoder(found)
+        yield judge_decoder(found)
+    else:  # what fails without CuPy fails because of it
+        yield judge_decoder(replace(found, decoder_error="", codecs=None))
 
 
 def judge_driver(found: Survey) -> Check:
@@ -82,7 +85,7 @@ def judge_torch(found: Survey) -> Check:
     if found.torch_cuda is None:
         advice = f"pip install torch --index-url https://download.pytorch.org/whl/{wheel_index(found.driver)}"
         return Check(
-            "gpu torch", "note", f"torch {found.torch} is built for the CPU alone: networks stay there", advice
+            "gpu torch", "note", f"torch {found.torch} is built for the CPU alone: nothing runs on the GPU", advice
         )
     if is_too_new(found.torch_cuda, found.driver):
         index = wheel_index(found.driver)

@@ -78,6 +78,14 @@ def test_a_driver_that_does_not_start_is_all_that_is_told():
     assert [check.name for check in judge(replace(GOOD, init_fault=999))] == ["gpu driver"]
 
 
+def test_what_fails_because_of_cupy_is_not_told_as_well():
+    fault = "CUDA does not start (cudaErrorInsufficientDriver)"
+    troubled = replace(GOOD, driver=12040, torch_cuda=12060, compiler_error=fault, decoder_error=fault)
+    assert [check.name for check in judge(troubled) if check.state != "ok"] == ["gpu cupy"]
+    troubled = replace(troubled, has_nvcuvid=False)
+    assert [check.name for check in judge(troubled) if check.state != "ok"] == ["gpu cupy", "gpu video"]
+
+
 def test_a_newer_minor_version_than_the_drivers_works():
     assert {check.state for check in judge(replace(GOOD, driver=13000, torch_cuda=13020, cupy_cuda=13020))} == {"ok"}
 
