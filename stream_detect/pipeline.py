@@ -11,6 +11,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -166,6 +167,7 @@ class Watched:
     tracker: Tracker
     decision: Decision
     stillness: "Stillness"
+    sought: Future[list[list[Face]]] | None = None  # the faces of the frame before, if they are still searched for
     analysed: int = 0
     unjudged: Counter[str] = field(default_factory=Counter)  # frames that were taken and not judged, by cause
     state: State = "connecting"
@@ -207,6 +209,8 @@ class Watching:
             for place, source in enumerate(sources)
         }
         self._readers: list[Reader] = []  # those that were started
+        is_free = getattr(detector, "device", "") == "cpu"  # where searching and judging share nothing
+        self._searches = ThreadPoolExecutor(1, "search") if is_free else None
 
     def _watch(self, source: Source, decision: DecisionSettings, phase: float) -> Watched:
         newest_wins = not source.every_frame
@@ -247,6 +251,8 @@ class Watching:
         for reader in self._readers:
             reader.join(max(0.0, until_s - time.monotonic()))
         self._readers.clear()
+        if self._searches is not None:
+            self._searches.shutdown()
 
     def lines(self, stop: threading.Event) -> Iterator[Line]:
         """Everything there is to say until all sources have ended, `stop` is set, or the run's limit is reached."""
@@ -342,14 +348,32 @@ class Watching:
         return [(watched, frame, said) for (watched, frame), said in zip(sound, verdicts, strict=True)]
 
     def _faces(self, sound: Sequence[tuple[Watched, Frame]]) -> list[list[Face]]:
-        """The faces of each frame: searched in all frames that are due, in one batch, and followed in the others."""
-        due = [watched.tracker.due(frame) for watched, frame in sound]
-        sought = [frame for (_, frame), is_due in zip(sound, due, strict=True) if is_due]
-        found = iter(self._detector.find_faces(sought, self._settings.detect_side) if sought else [])
-        return [
-            watched.tracker.detected(next(found), frame) if is_due else watched.tracker.between(frame)
-            for (watched, frame), is_due in zip(sound, due, strict=True)
+        """The faces of each frame: searched in all frames that are due, in one batch, and followed in the others.
+
+        An ordinary search runs beside the judging where the detector can do both; what it finds is taken up in the
+        next frame.
+        """
+        due = [(watched, frame) for watched, frame in sound if watched.sought is None and watched.tracker.due(frame)]
+        beside: list[tuple[Watched, Frame]] = []
+        at_once: list[tuple[Watched, Frame]] = []
+        for watched, frame in due:
+            can_wait = self._searches is not None and watched.tracker.is_routine(frame)
+            (beside if can_wait else at_once).append((watched, frame))
+        found = self._search([frame for _, frame in at_once])
+        found_in = {watched.source.name: faces for (watched, _), faces in zip(at_once, found, strict=True)}
+        faces = [
+            watched.tracker.detected(found_in[watched.source.name], frame)
+            if watched.source.name in found_in
+            else followed(watched, frame)
+            for watched, frame in sound
         ]
+        if self._searches is not None:
+            for watched, frame in beside:
+                watched.sought = self._searches.submit(self._search, [frame])
+        return faces
+
+    def _search(self, frames: Sequence[Frame]) -> list[list[Face]]:
+        return self._detector.find_faces(frames, self._settings.detect_side) if frames else []
 
     def _verdict(self, frame: Frame, faces: tuple[FaceVerdict, ...], reasons: tuple[Reason, ...]) -> FrameVerdict:
         latency_ms = (time.monotonic() - frame.arrived_s) * 1000
@@ -438,8 +462,17 @@ def is_due(watched: Watched, frame: Frame) -> bool:
     watched.unjudged["profile"] += 1
     if due == "follow":
         with suppress(DeviceLost):  # it is counted already
-            watched.tracker.between(frame)
+            followed(watched, frame)
     return False
+
+
+def followed(watched: Watched, frame: Frame) -> list[Face]:
+    """The faces of a frame that none are searched in; those that were found in the one before are taken up."""
+    sought, watched.sought = watched.sought, None
+    if sought is None:
+        return watched.tracker.between(frame)
+    (faces,) = sought.result()
+    return watched.tracker.detected_before(faces, frame)
 
 
 def queue_of(settings: WatchSettings) -> int:

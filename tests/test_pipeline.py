@@ -30,6 +30,13 @@ def long_clip(tmp_path_factory):
     return clips.write_clip(tmp_path_factory.mktemp("clips") / "long.mp4", clips.scenery(120), fps=10)
 
 
+@pytest.fixture(scope="module")
+def long_talk(tmp_path_factory):
+    """Twelve seconds at 10 fps of a face that stays in the middle."""
+    frames = clips.talking_head(120, height=120, width=160, face_px=40)
+    return clips.write_clip(tmp_path_factory.mktemp("clips") / "talk.mp4", frames, fps=10)
+
+
 def kinds(lines, kind):
     return [line for line in lines if isinstance(line, kind)]
 
@@ -75,13 +82,6 @@ def test_faces_are_searched_in_some_frames_and_followed_in_the_others(long_clip)
     assert len(detector.batches) == 40
 
 
-@pytest.fixture(scope="module")
-def long_talk(tmp_path_factory):
-    """Twelve seconds at 10 fps of a face that stays in the middle."""
-    frames = clips.talking_head(120, height=120, width=160, face_px=40)
-    return clips.write_clip(tmp_path_factory.mktemp("clips") / "talk.mp4", frames, fps=10)
-
-
 def test_the_light_profile_judges_some_frames_and_counts_the_others(long_talk):
     detector = ScriptedDetector()
     lines = list(watch(str(long_talk), detector, profile="light"))
@@ -111,6 +111,48 @@ def test_a_corrupt_frame_is_told_whatever_the_profile(face_clip, monkeypatch):
     monkeypatch.setattr(Connection, "frames", damaged)
     lines = list(watch(str(face_clip), ScriptedDetector(), profile="light"))
     assert [frame.frame for frame in kinds(lines, FrameVerdict) if frame.reasons == ("corrupt",)] == [3]
+
+
+class FreeDetector(ScriptedDetector):
+    """Its searches may run beside its judging; it tells in which threads they do."""
+
+    device = "cpu"
+
+    def find_faces(self, frames, max_side=640):
+        self.threads = [*getattr(self, "threads", []), threading.current_thread().name]
+        return super().find_faces(frames, max_side)
+
+
+def test_an_ordinary_search_runs_beside_the_judging_and_changes_little(long_talk):
+    beside, at_once = FreeDetector(), ScriptedDetector()
+    boxes = []
+    for detector in (beside, at_once):
+        frames = kinds(list(watch(str(long_talk), detector)), FrameVerdict)
+        assert [[face.track for face in frame.faces] for frame in frames] == [[1]] * 120
+        boxes.append(np.array([frame.faces[0].box for frame in frames]))
+    assert beside.threads[0] == "MainThread"
+    assert set(beside.threads[1:]) == {"search_0"}
+    assert len(beside.searches) in range(20, 25)
+    assert np.abs(boxes[0] - boxes[1]).max() < 4
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("search")]
+
+
+def test_what_is_found_beside_is_the_same_each_time(long_talk):
+    runs = [kinds(list(watch(str(long_talk), FreeDetector(), profile="light")), FrameVerdict) for _ in range(2)]
+    assert [[face.box for face in frame.faces] for frame in runs[0]] == [
+        [face.box for face in frame.faces] for frame in runs[1]
+    ]
+
+
+def test_a_fault_of_a_search_beside_comes_out(long_talk):
+    class Failing(FreeDetector):
+        def find_faces(self, frames, max_side=640):
+            if threading.current_thread().name.startswith("search"):
+                raise ZeroDivisionError("a fault of the search")
+            return super().find_faces(frames, max_side)
+
+    with pytest.raises(ZeroDivisionError, match="the search"):
+        list(watch(str(long_talk), Failing()))
 
 
 def test_frames_of_all_feeds_are_judged_in_one_batch(face_clip, long_clip):

@@ -5,6 +5,7 @@ A tracker belongs to one source, and to one thread at a time. It says itself whi
     faces = tracker.detected(find_faces([frame], detector)[0], frame) if tracker.due(frame) else tracker.between(frame)
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -96,8 +97,14 @@ class Tracker:
             return True
         if self._has_lost or self._since_detection + 1 >= self.settings.every:
             return True
-        self._next = (frame, small_luma(frame, self.settings.flow_px))
-        return scene_difference(self._luma, self._next[1]) > self.settings.scene_change
+        return self._difference(frame) > self.settings.scene_change
+
+    def is_routine(self, frame: Frame) -> bool:
+        """Whether the detection that is due in this frame is an ordinary one, which may as well come a frame later."""
+        if self._since_detection is None or self._luma is None or self._has_lost:
+            return False
+        in_sight = any(not track.is_lost for track in self._tracks)
+        return in_sight and self._difference(frame) <= self.settings.scene_change
 
     def detected(self, faces: Sequence[Face], frame: Frame) -> list[Face]:
         """The faces found in `frame`, each with the number of its track, in order of the numbers.
@@ -117,6 +124,17 @@ class Tracker:
         self._since_detection = 0
         self._has_lost = any(track.misses == 1 and not track.is_lost for track in known)
         return self._visible(frame)
+
+    def detected_before(self, faces: Sequence[Face], frame: Frame) -> list[Face]:
+        """As `detected`, with faces found in the frame before; one that can't be followed from there is left out."""
+        luma = self._small_luma(frame)
+        found = [Track(0, face.box.astype(np.float64), face.landmarks, face.confidence, 0.0) for face in faces]
+        motions = flow_of(found, self._luma, luma, frame, self.settings.flow_px)
+        self._next = (frame, luma)
+        moved = [track.moved(motion) for track, motion in zip(found, motions, strict=True) if motion is not None]
+        shown = self.detected([to_face(track, frame) for track in moved], frame)
+        self._since_detection = 1
+        return shown
 
     def between(self, frame: Frame) -> list[Face]:
         """The faces of a frame without a detection, followed by optical flow, in order of the numbers.
@@ -138,8 +156,13 @@ class Tracker:
         oldest_s = frame.pts_s - self.settings.keep_s
         return [track for track in tracks if not track.is_lost or track.seen_s >= oldest_s]
 
+    def _difference(self, frame: Frame) -> float:
+        """How much a frame that is yet to come differs from the one before."""
+        self._next = (frame, self._small_luma(frame))
+        return math.inf if self._luma is None else scene_difference(self._luma, self._next[1])
+
     def _small_luma(self, frame: Frame) -> Luma:
-        """The frame's luma, as it was already made to tell whether a detection is due."""
+        """The frame's luma, which may have been made already to tell whether a detection is due."""
         made, self._next = self._next, None
         return made[1] if made is not None and made[0] is frame else small_luma(frame, self.settings.flow_px)
 

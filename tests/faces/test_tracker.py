@@ -64,6 +64,46 @@ def test_the_first_and_then_each_fifth_frame_is_due():
     assert detections == [0, 5, 10, 15]
 
 
+def test_faces_found_in_the_frame_before_are_followed_to_this_one():
+    path = [(150 + 6 * i, 180) for i in range(23)]
+    late, at_once = Tracker(), Tracker()
+    found, searched = None, []
+    for index, place in enumerate(path):
+        frame = scene([place], index)
+        now = at_once.detected([face_at(*place)], frame) if at_once.due(frame) else at_once.between(frame)
+        if found is not None:
+            shown, found = late.detected_before(found, frame), None
+        elif late.due(frame) and not late.is_routine(frame):
+            searched.append(index)
+            shown = late.detected([face_at(*place)], frame)
+        else:
+            if late.due(frame):
+                searched.append(index)
+                found = [face_at(*place)]
+            shown = late.between(frame)
+        assert numbers(shown) == numbers(now) == [1]
+        assert np.abs(center(shown[0]) - place).max() < 3
+    assert searched == [0, 5, 10, 15, 20]
+
+
+def test_a_search_can_wait_only_where_a_face_is_in_sight_and_the_scene_is_the_same():
+    tracker, empty = Tracker(), Tracker()
+    first = scene([(300, 180)])
+    assert not tracker.is_routine(first)
+    tracker.detected([face_at(300, 180)], first)
+    empty.detected([], first)
+    assert tracker.is_routine(scene([(301, 180)], 1))
+    assert not empty.is_routine(scene([(301, 180)], 1))
+    assert not tracker.is_routine(scene([(301, 180)], 1, background=200))
+
+
+def test_a_face_that_left_before_what_was_found_is_taken_up_is_missing():
+    tracker = Tracker()
+    tracker.detected([face_at(300, 180)], scene([(300, 180)]))
+    tracker.between(scene([(300, 180)], 1))
+    assert numbers(tracker.detected_before([face_at(300, 180), face_at(100, 100)], scene([(300, 180)], 2))) == [1]
+
+
 def test_without_faces_too():
     _, detections = watch(Tracker(), [[]] * 12)
     assert detections == [0, 5, 10]
