@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
@@ -44,12 +44,15 @@ from stream_detect.faces import concatenate, cut_faces, find_faces, load_detecto
 from stream_detect.fusion.quality import measure_quality
 from stream_detect.types import ALIGNED_PX, TILE_PX, Face, FaceCrops
 
+if TYPE_CHECKING:
+    from stream_detect.cuda.stream import Lane
+
 FACES, QUICK_FACES = (1, 2, 4, 8, 16, 32, 64), (1, 4)
 PICTURES = 8  # different ones; more faces than that see them again
 ROUNDS, WARM_UP = 20, 3
 COPY_BYTES = 1 << 29
 FINGERPRINTS = ("spectrum", "residual", "color")
-FINGERPRINTS_MS, NAIVE_TIMES = 1.0, 10.0
+FINGERPRINTS_MS, NETWORKS_MS, NAIVE_TIMES = 1.0, 2.0, 10.0
 WITHOUT = (
     "no GPU: of the kernels nothing was measured, neither time nor bandwidth; these are their definitions on the CPU"
 )
@@ -248,18 +251,20 @@ def on_cpu(seen: Seen, weights: Any, args: argparse.Namespace) -> dict[str, Any]
         made = concatenate([cut_faces(frame, found) for frame, found in some])
         timings = compare(definitions(some, made, heads_of(weights)), args.rounds, 1)
         batches[str(faces)] = {name: {"definition": timing.to_json()} for name, timing in timings.items()}
-    return {"batches": batches, "targets": targets({}, None)}
+    return {"batches": batches, "targets": targets({}, None, {})}
 
 
 def on_gpu(seen: Seen, weights: Any, args: argparse.Namespace) -> dict[str, Any]:
-    from stream_detect.cuda.kernels import CudaBench
+    from stream_detect.cuda.stream import CudaLane
 
-    watch = CudaWatch()
-    copied = watch.bandwidth(args.rounds)
+    lane = CudaLane()
+    with lane.current():
+        watch = CudaWatch()
+        copied = watch.bandwidth(args.rounds)
+        batches = {str(faces): batch(lane.bench, watch, seen[:faces], weights, args.rounds) for faces in args.faces}
+        networks = {str(faces): networks_row(lane, watch, weights, faces, args.rounds) for faces in args.faces}
     bandwidth = float(np.median(copied))
     low, high = np.percentile(copied, [25, 75])
-    bench = CudaBench()
-    batches = {str(faces): batch(bench, watch, seen[:faces], weights, args.rounds) for faces in args.faces}
     roofline = {faces: {name: against(row, bandwidth) for name, row in rows.items()} for faces, rows in batches.items()}
     largest = str(max(args.faces))
     return {
@@ -269,7 +274,8 @@ def on_gpu(seen: Seen, weights: Any, args: argparse.Namespace) -> dict[str, Any]
         },
         "batches": batches,
         "roofline": roofline,
-        "targets": targets(batches, largest),
+        "networks": networks,
+        "targets": targets(batches, largest, networks),
     }
 
 
@@ -286,6 +292,30 @@ def batch(bench: Bench, watch: Watch, seen: Seen, weights: Any, rounds: int) -> 
             "naive": on_queue(step.naive, watch, rounds),
         }
     return rows
+
+
+def networks_row(lane: "Lane", watch: Watch, weights: Any, faces: int, rounds: int) -> dict[str, Any]:
+    """All networks on the same faces: as they are run, and each face by itself as torch runs it."""
+    import torch
+
+    from stream_detect.cuda.networks import SHIPPED, DeviceNetworks
+    from stream_detect.experts.networks import build
+
+    given = torch.rand(faces, 3, ALIGNED_PX, ALIGNED_PX, device=lane.tensors)
+    inputs = lane.bench.xp.asarray(given)
+    ours = DeviceNetworks(lane, weights.networks, inputs)
+    plain: list[Any] = [build(one).to(lane.tensors) for one in weights.networks.values()]
+
+    def naive() -> object:
+        with torch.inference_mode():
+            return [network.features(given[k : k + 1]) for network in plain for k in range(faces)]
+
+    return {
+        "names": list(weights.networks),
+        "precision": SHIPPED,
+        "ours": on_queue(lambda: ours(faces), watch, rounds),
+        "naive": on_queue(naive, watch, max(2, rounds // 5)),
+    }
 
 
 def steps(bench: TimedBench, seen: Seen, weights: Any) -> dict[str, Step]:
@@ -415,7 +445,7 @@ def against(row: Mapping[str, Any], bandwidth: float) -> dict[str, float]:
     }
 
 
-def targets(batches: Mapping[str, Any], largest: str | None) -> list[dict[str, Any]]:
+def targets(batches: Mapping[str, Any], largest: str | None, networks: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What was asked at 64 faces; not measured without a GPU, or with fewer faces."""
     rows = batches[largest] if largest == "64" else None
     took = sum(rows[name]["kernel"]["median_ms"] for name in FINGERPRINTS) if rows else None
@@ -424,7 +454,9 @@ def targets(batches: Mapping[str, Any], largest: str | None) -> list[dict[str, A
         both = [row for row in rows.values() if row["naive"]]
         naive, ours = (sum(row[way]["median_ms"] for row in both) for way in ("naive", "kernel"))
         ratio = rounded(naive / ours, 1)
+    both_ms = networks[largest]["ours"]["median_ms"] if rows and largest in networks else None
     return [
+        at_most("both networks on 64 faces, ms", NETWORKS_MS, both_ms),
         at_most("all fingerprints of 64 faces, ms", FINGERPRINTS_MS, None if took is None else rounded(took)),
         at_least("times faster than naively a frame at a time, 64 faces", NAIVE_TIMES, ratio),
     ]
@@ -450,6 +482,10 @@ def show(result: Mapping[str, Any]) -> None:
             share = f"{roof['share_of_copy']:.0%}"
             launches = sum(one["a_batch"] for one in row["launches"].values())
             rows.append((name, row["kernel"]["median_ms"], roof["gb_a_second"], share, *others, launches))
+        net = result["networks"][faces]
+        rows.append(
+            (f"networks, {net['precision']}", net["ours"]["median_ms"], *[None] * 4, net["naive"]["median_ms"], None)
+        )
         show_table((f"{faces} faces, {head[0]}", *head[1:]), rows)
 
 

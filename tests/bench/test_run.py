@@ -1,6 +1,7 @@
 """What is made of the figures of `stream-detect bench`, and one short run of it as a user runs it."""
 
 import json
+import sys
 from pathlib import Path
 
 import av
@@ -10,7 +11,7 @@ import pytest
 from stream_detect.bench.footage import Coded, coded, talking_head, write_clip
 from stream_detect.bench.line import Counting, Ran, percentiles
 from stream_detect.bench.machine import ask_nvidia_smi, machine
-from stream_detect.bench.plot import save_plot
+from stream_detect.bench.plot import require_matplotlib, save_plot
 from stream_detect.bench.run import BenchReport, Measured, carried, length_s, rows_of_rates, rows_of_stages
 from stream_detect.bench.timers import StageTable
 from stream_detect.errors import OutputError, UsageError
@@ -157,3 +158,9 @@ def test_a_gpu_that_is_not_there_is_one_line():
     assert done.returncode == 2
     assert "cuda:99" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_plot_without_matplotlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UsageError, match=r"--plot needs matplotlib: pip install 'stream-detect\[demo\]'"):
+        require_matplotlib()
