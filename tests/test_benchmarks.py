@@ -1,5 +1,6 @@
 """What the benchmarks say is computed as their README says, and each of them runs."""
 
+import contextlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -182,10 +183,11 @@ def test_the_targets_of_kernels_are_those_of_64_faces(rows_of_kernels):
     as_if = {
         name: row | {"kernel": {"median_ms": 0.2}, "naive": {"median_ms": 4.0}} for name, row in rows_of_kernels.items()
     }
-    fingerprints, naive = kernels.targets({"64": as_if}, "64")
+    networks, fingerprints, naive = kernels.targets({"64": as_if}, "64", {"64": {"ours": {"median_ms": 2.5}}})
+    assert (networks["reached"], networks["met"]) == (2.5, False)
     assert (fingerprints["reached"], fingerprints["met"]) == (0.6, True)
     assert (naive["reached"], naive["met"]) == (20.0, True)
-    assert [one["met"] for one in kernels.targets({"8": as_if}, "8")] == [None, None]
+    assert [one["met"] for one in kernels.targets({"8": as_if}, "8", {})] == [None, None, None]
 
 
 def test_naive_crops_have_the_sizes_of_ours():
@@ -199,11 +201,21 @@ def test_naive_crops_have_the_sizes_of_ours():
     assert 0.1 < float(aligned.mean()) < 0.9
 
 
+def test_networks_are_timed_as_they_run_and_naively():
+    lane = SimpleNamespace(name="host", tensors="cpu", bench=HostBench(), held=lambda work: work)
+    lane.landing, lane.current, lane.release = None, contextlib.nullcontext, lambda: None
+    said = kernels.networks_row(lane, kernels.HostWatch(), load_weights(), faces=1, rounds=1)
+    assert set(said["names"]) == {"mesonet", "attention"}
+    assert said["ours"]["median_ms"] > 0
+    assert said["naive"]["median_ms"] > 0
+
+
 @pytest.mark.gpu
 def test_kernels_are_timed_on_a_gpu(tmp_path: Path):
     said = json.loads(kernels.main(["--quick", "--faces", "4", "--out", str(tmp_path)]).read_text())
     assert said["copy_gb_a_second"]["median"] > 10
     assert said["roofline"]["4"]["residual"]["share_of_copy"] > 0
+    assert said["networks"]["4"]["ours"]["median_ms"] > 0
 
 
 # The page.
