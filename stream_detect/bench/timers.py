@@ -200,6 +200,7 @@ def timed_stages(device: str = "cpu") -> Iterator[Timers]:
             the wait for the device in wall clock. benchmarks/kernels.py tells what happens in between.
     """
     from stream_detect.alerts import JsonlSink
+    from stream_detect.detector import Detector
     from stream_detect.faces.tracker import Tracker
     from stream_detect.pipeline import Stillness
     from stream_detect.sources.feed import Feed
@@ -212,10 +213,11 @@ def timed_stages(device: str = "cpu") -> Iterator[Timers]:
             (Feed, "_decode", DECODE),
             (Feed, "_frame", FRAME),
             (Stillness, "is_frozen", "still picture?"),
+            (Detector, "find_faces", "faces"),
             (Tracker, "due", "follow faces"),
             (Tracker, "detected", "follow faces"),
             (Tracker, "between", "follow faces"),
-            *(cpu_stages() if device == "cpu" else gpu_stages()),
+            *(cpu_stages() if device == "cpu" else [(Detector, "judge", "crops to fusion")]),
             (Decision, "judged", "decision"),
             (JsonlSink, "take", "output"),
         ):
@@ -224,25 +226,17 @@ def timed_stages(device: str = "cpu") -> Iterator[Timers]:
 
 
 def cpu_stages() -> tuple[tuple[Any, str, Stage], ...]:
-    """What a CPU does with faces: owner, function, stage."""
+    """What a CPU does between crops and fusion: owner, function, stage."""
     from stream_detect import detector, examiner
     from stream_detect.experts.table import Expert
 
     return (
-        (examiner.CpuExaminer, "find_faces", "faces"),
         (examiner, "cut_faces", "crops"),
         (examiner, "measure_quality", "quality"),
         (examiner, "quality_reasons", "quality"),
         (Expert, "kind_logits", expert_stage),
         (detector, "fuse_kinds", "fusion"),
     )
-
-
-def gpu_stages() -> tuple[tuple[Any, str, Stage], ...]:
-    """What the host does, and waits for, while a GPU finds and judges faces."""
-    from stream_detect.detector import Detector
-
-    return (Detector, "find_faces", "faces"), (Detector, "judge", "crops to fusion")
 
 
 def expert_stage(expert: Any) -> str:
