@@ -15,6 +15,8 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from stream_detect.decode.frame import Frame, faults_of_a_device
 
 Luma = UInt8[np.ndarray, "_ _"]
+MOST_HALVINGS = 6  # as small_luma.cu has it
+BLOCK = 256  # threads
 
 GRID = 4  # points a side, spread over the inner part of a box
 INSET = 0.15  # of the box's sides: its rim shows more background than face
@@ -50,15 +52,35 @@ def small_luma(frame: Frame, max_side: int) -> Luma:
     return reduced
 
 
-def small_on_device(plane: Any, halvings: int) -> Luma:
-    """As `small_luma`, of a luma plane (height, width) uint8 on a GPU: halved there, so that little is copied."""
+def small_on_device(plane: Any, halvings: int, bench: Any = None) -> Luma:
+    """As `small_luma`, of a luma plane (height, width) uint8 on a GPU: halved there, so that little comes to the host.
+
+    Args:
+        plane: an array of the bench, without gaps.
+        halvings: how often, at most `MOST_HALVINGS`.
+        bench: where the kernel runs (`cuda.kernels.Bench`); the GPU by default.
+
+    Raises:
+        ValueError: for more halvings.
+        DeviceLost: if the GPU fails.
+    """
+    if halvings > MOST_HALVINGS:
+        raise ValueError(f"luma is made small by at most {MOST_HALVINGS} halvings, got {halvings}")
+    height, width = (side >> halvings for side in plane.shape)
     with faults_of_a_device():
-        for _ in range(halvings):
-            rows, columns = (side // 2 for side in plane.shape)
-            quads = plane[: 2 * rows, : 2 * columns].astype(np.uint16).reshape(rows, 2, columns, 2)
-            plane = ((quads.sum(axis=(1, 3), dtype=np.uint16) + 2) // 4).astype(np.uint8)
-        small: Luma = plane.get()
-    return small
+        bench = bench or gpu()
+        small = bench.xp.empty((height, width), np.uint8)
+        sizes = map(np.int32, (plane.shape[1], halvings, height, width))
+        bench.launch("small_luma", "small_luma", -(-height * width // BLOCK), BLOCK, plane, *sizes, small)
+        return small if isinstance(small, np.ndarray) else small.get()
+
+
+@lru_cache(maxsize=1)
+def gpu() -> Any:
+    """The bench of the GPU that is current."""
+    from stream_detect.cuda.kernels import CudaBench
+
+    return CudaBench()
 
 
 def reduction(frame: Frame, max_side: int) -> int:

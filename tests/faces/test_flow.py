@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stream_detect.decode.frame import Frame
-from stream_detect.faces.flow import follow, grid_points, reduction, small_luma, small_on_device
+from stream_detect.faces.flow import follow, grid_points, reduction, small_luma
 from tests import clips
 
 
@@ -64,21 +64,6 @@ def test_small_luma_by_hand():
     assert small_luma(Frame((plane,), "gray"), 4).tolist() == [[4, 10]]
     rgb = np.full((2, 2, 3), 255, np.uint8)
     assert small_luma(Frame.from_rgb(rgb), 64).tolist() == [[255, 255], [255, 255]]
-
-
-class DeviceArray(np.ndarray):
-    """Stands in for a GPU's array: computes like NumPy's, and comes to the host by `get`."""
-
-    def get(self) -> np.ndarray:
-        return np.array(self)
-
-
-@pytest.mark.parametrize("size", [(360, 480), (543, 961), (1080, 1920)])
-def test_luma_on_a_device_is_made_small_with_the_same_numbers(size):
-    plane = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
-    halvings = reduction(Frame((plane,), "gray"), 480).bit_length() - 1
-    small = small_on_device(plane.view(DeviceArray), halvings)
-    np.testing.assert_array_equal(small, small_luma(Frame((plane,), "gray"), 480))
 
 
 def test_a_frame_of_one_pixel_row_has_a_small_luma():
