@@ -197,11 +197,11 @@ def faults_of_a_device() -> Iterator[None]:
     """Around what reads a device's arrays.
 
     Raises:
-        DeviceLost: for what CuPy raises when the device fails.
+        DeviceLost: for what CuPy raises when the device fails or has no memory left.
     """
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         raise DeviceLost(f"the GPU no longer answers ({str(error).strip()})") from error
 
 

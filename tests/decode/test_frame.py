@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_detect.decode.frame import KR_KB, SUBSAMPLING, Frame, mirrored, ycbcr_to_rgb
+from stream_detect.errors import DeviceLost
 
 
 def yuv(y: int, u: int, v: int, height: int = 4, width: int = 4, layout: str = "yuv420", **about) -> Frame:
@@ -209,6 +210,17 @@ def test_a_frame_comes_to_the_host_with_all_that_is_known_of_it():
     for name in ("source", "index", "pts_s", "arrived_s", "seen_at", "matrix", "is_full_range", "is_corrupt"):
         assert getattr(host, name) == getattr(frame, name)
     assert frame.on_host() is frame
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("cudaErrorDevicesUnavailable"), MemoryError("out of memory")])
+def test_a_frame_on_a_device_that_is_gone_says_so(fault):
+    class Gone(DeviceArray):
+        def get(self) -> np.ndarray:
+            raise fault
+
+    for read in (Frame.on_host, lambda frame: frame.luma((0, 0, 4, 4)), lambda frame: frame.reduced(8)):
+        with pytest.raises(DeviceLost, match=f"no longer answers .{fault}"):
+            read(nv12(noise(8, 10), Gone))
 
 
 def test_a_planar_frame_on_a_device_comes_to_the_host_too():
