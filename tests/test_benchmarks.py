@@ -143,12 +143,14 @@ def test_the_wall_is_what_is_used_up():
     assert "none is used up, CPU most" in feeds.wall(feed_row(), cores=2)["what"]
 
 
-def test_feeds_are_added_until_one_goes_stale():
+def test_feeds_are_added_until_two_numbers_in_a_row_are_too_many():
     args = SimpleNamespace(most=64, profile="light")
     rows = feeds.until_stale(
-        args, lambda num: feed_row(feeds=num, asked_feeds=num, slowest_feed_analysed_fps=6.0 if num < 4 else 4.0)
+        args, lambda num: feed_row(feeds=num, asked_feeds=num, slowest_feed_analysed_fps=6.0 if num in (1, 3) else 4.0)
     )
-    assert [row["feeds"] for row in rows] == [1, 2, 3, 4]
+    assert [(row["feeds"], row["is_carried"]) for row in rows] == [
+        (1, True), (2, False), (3, True), (4, False), (6, False),
+    ]  # fmt: skip
     said = [row | {"latency_ms": LATENCY} for row in rows]
     asked = feeds.targets(SimpleNamespace(device="cpu", profile="light", height=720), said, 3)
     assert [one["met"] for one in asked] == [True, True, True]
