@@ -1,5 +1,6 @@
 """The detector: weights, face finder and experts behind one object that judges faces of any number of feeds at once."""
 
+import logging
 import math
 import os
 import sys
@@ -18,7 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning th
 from stream_detect.config import DecisionSettings, VerdictLimits
 from stream_detect.decode.frame import Frame
 from stream_detect.device import resolve_device
-from stream_detect.errors import StreamDetectError, WeightsError
+from stream_detect.errors import DeviceLost, StreamDetectError, WeightsError
 from stream_detect.examiner import CpuExaminer, Examined, Examiner
 from stream_detect.experts.heads import noisy_or
 from stream_detect.experts.table import Expert, build_experts, gather_logits
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 SCORED_HZ = 8.0  # of a clip, so many frames a second are analysed at least
 BATCH = 8  # analysed frames that go through together
 PICTURE_SIDE = 1280  # faces of a still picture are sought on a copy whose longer side is at most this
+
+log = logging.getLogger("stream_detect")
 
 
 class Detector:
@@ -67,12 +70,13 @@ class Detector:
         limit_torch_threads(threads)
         given = weights if isinstance(weights, Weights) else load_weights(None if weights is None else Path(weights))
         self.weights = given
-        self.experts: dict[str, Expert] = build_experts(given, experts, self.device, threads, engine)
+        self.experts: dict[str, Expert] = build_experts(given, experts, "cpu", threads, engine)
         self.limits: VerdictLimits = settings_from(VerdictLimits(), given.thresholds)
         self.quality_limits: QualityLimits = settings_from(QualityLimits(), given.quality_limits)
         self._decision: DecisionSettings = settings_from(DecisionSettings(), given.thresholds)
         self._quality_columns = columns_of(given.fusion.quality)
-        self._examiner: Examiner = CpuExaminer(self.experts, self.quality_limits, threads)
+        self._threads = threads
+        self._examiner: Examiner = self._examiner_on_cpu() if self.device == "cpu" else self._examiner_on_gpu()
 
     def close(self) -> None:
         """End the threads that experts run in; may be called twice. What is judged later is judged in one thread."""
@@ -161,6 +165,23 @@ class Detector:
             followed = [tracker.detected(faces, frame) for faces, frame in found]
             judged = self.judge(list(zip(some, followed, strict=True)))
             yield from zip(some, followed, judged, strict=True)
+
+    def _examiner_on_cpu(self, names: Sequence[str] | None = None) -> Examiner:
+        experts = self.experts if names is None else {name: self.experts[name] for name in names}
+        return CpuExaminer(experts, self.quality_limits, self._threads)
+
+    def _examiner_on_gpu(self) -> Examiner:
+        """A GPU's examiner, with the CPU's behind it; the CPU's alone if the GPU can't be used."""
+        from stream_detect.cuda.examiner import CudaExaminer
+        from stream_detect.cuda.fallback import FallbackExaminer
+
+        names, limits = tuple(self.experts), self.quality_limits
+        try:
+            primary = CudaExaminer(self.weights, names, limits, self._examiner_on_cpu, self.device)
+        except DeviceLost as lost:
+            log.warning("%s; faces are looked at on the CPU", lost)
+            return self._examiner_on_cpu()
+        return FallbackExaminer(primary, self._examiner_on_cpu, log.warning)
 
     def _judged_pictures(self, frames: Sequence[Frame]) -> list[tuple[FaceVerdict, ...]]:
         return self.judge(list(zip(frames, self.find_faces(frames, PICTURE_SIDE), strict=True)))

@@ -21,6 +21,7 @@ from stream_detect.types import Face
 
 HALF_LIFE_S = 0.4  # in which the speed of a hidden face is halved
 THUMBNAIL = (32, 18)  # width and height of the picture by which a change of scene is told
+STILL = Motion(np.zeros(2), 1.0)
 REFUSED = 1e6  # cost of a pair that can't be the same face
 
 
@@ -92,8 +93,11 @@ class Tracker:
         self._pts_s = 0.0
 
     def due(self, frame: Frame) -> bool:
-        """Whether this frame needs a detection: the first, each k-th, after a loss, and when the scene changed."""
-        if self._since_detection is None or self._luma is None:
+        """Whether this frame needs a detection: the first, each k-th, after a loss, and when the scene changed.
+
+        A frame on a GPU always does: a search there costs less than bringing luma to the host, where flow is.
+        """
+        if self._since_detection is None or self._luma is None or frame.is_on_device:
             return True
         if self._has_lost or self._since_detection + 1 >= self.settings.every:
             return True
@@ -150,8 +154,7 @@ class Tracker:
     def _advance(self, frame: Frame) -> list[Track]:
         """The tracks as they should be in `frame`: by optical flow, or, where that fails, lost and at their speed."""
         elapsed_s = self._take_up(frame)
-        before, self._luma = self._luma, self._small_luma(frame)
-        motions = flow_of(self._tracks, before, self._luma, frame, self.settings.flow_px)
+        motions = self._motions(frame)
         tracks = [moved_on(*pair, frame, elapsed_s) for pair in zip(self._tracks, motions, strict=True)]
         oldest_s = frame.pts_s - self.settings.keep_s
         return [track for track in tracks if not track.is_lost or track.seen_s >= oldest_s]
@@ -160,6 +163,13 @@ class Tracker:
         """How much a frame that is yet to come differs from the one before."""
         self._next = (frame, self._small_luma(frame))
         return math.inf if self._luma is None else scene_difference(self._luma, self._next[1])
+
+    def _motions(self, frame: Frame) -> list[Motion | None]:
+        """How each track moved since the frame before; on a GPU, faces in sight are expected where they were."""
+        before, self._luma = self._luma, None if frame.is_on_device else self._small_luma(frame)
+        if self._luma is None:
+            return [None if track.is_lost else STILL for track in self._tracks]
+        return flow_of(self._tracks, before, self._luma, frame, self.settings.flow_px)
 
     def _small_luma(self, frame: Frame) -> Luma:
         """The frame's luma, which may have been made already to tell whether a detection is due."""

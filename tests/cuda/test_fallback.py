@@ -107,7 +107,7 @@ def test_a_fault_of_the_second_examiner_comes_out():
             examiner.find_faces([])
 
 
-def test_frames_of_a_lost_gpu_are_counted_while_a_run_goes_on(face_clip, long_clip, monkeypatch):
+def test_frames_of_a_lost_gpu_are_counted_while_a_run_goes_on(face_clip, empty_clip, monkeypatch):
     """Through `watch`: the GPU fails while a batch holds two feeds' frames, one of them lost with it."""
     from stream_detect import watch
     from stream_detect.detector import Detector
@@ -129,11 +129,11 @@ def test_frames_of_a_lost_gpu_are_counted_while_a_run_goes_on(face_clip, long_cl
     with Detector(device="cpu", weights=random_weights(), experts=["color"]) as detector:
         on_cpu = detector._examiner
         detector._examiner = FallbackExaminer(Scripted("gpu", 1), lambda: on_cpu, said.append)
-        last = {line.source: line for line in watch([str(face_clip), str(long_clip)], detector) if type(line) is Status}
+        last = {line.source: line for line in watch([str(face_clip), str(empty_clip)], detector) if type(line) is Status}
     assert len(said) == 1
     assert last[face_clip.name].state == "ended"
     assert (last[face_clip.name].analysed, last[face_clip.name].dropped["device"]) == (6, 4)
-    assert last[long_clip.name].analysed == last[long_clip.name].frames
+    assert last[empty_clip.name].analysed == last[empty_clip.name].frames
 
 
 @pytest.mark.parametrize(
