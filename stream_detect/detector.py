@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -165,6 +166,19 @@ class Detector:
             followed = [tracker.detected(faces, frame) for faces, frame in found]
             judged = self.judge(list(zip(some, followed, strict=True)))
             yield from zip(some, followed, judged, strict=True)
+
+    @contextmanager
+    def looking_on_cpu(self) -> Iterator[None]:
+        """Until the end of the block `experts` are called on the host, where others can see what they are shown."""
+        examiner = self._examiner
+        if self.device != "cpu":
+            self._examiner = self._examiner_on_cpu()
+        try:
+            yield
+        finally:
+            if self._examiner is not examiner:
+                self._examiner.close()
+            self._examiner = examiner
 
     def _examiner_on_cpu(self, names: Sequence[str] | None = None) -> Examiner:
         experts = self.experts if names is None else {name: self.experts[name] for name in names}

@@ -95,7 +95,8 @@ class Recorder:
 
         self._detector.judge = heard  # type: ignore[method-assign]
         try:
-            yield self
+            with self._detector.looking_on_cpu():
+                yield self
         finally:
             del self._detector.judge
             self._detector.experts.update(experts)

@@ -111,7 +111,7 @@ def test_frames_of_a_lost_gpu_are_counted_while_a_run_goes_on(face_clip, empty_c
     """Through `watch`: the GPU fails while a batch holds two feeds' frames, one of them lost with it."""
     from stream_detect import watch
     from stream_detect.detector import Detector
-    from stream_detect.sources.feed import Connection
+    from stream_detect.sources.feed import Feed as Connection
     from stream_detect.types import Status
     from stream_detect.weights import random_weights
 
@@ -129,7 +129,9 @@ def test_frames_of_a_lost_gpu_are_counted_while_a_run_goes_on(face_clip, empty_c
     with Detector(device="cpu", weights=random_weights(), experts=["color"]) as detector:
         on_cpu = detector._examiner
         detector._examiner = FallbackExaminer(Scripted("gpu", 1), lambda: on_cpu, said.append)
-        last = {line.source: line for line in watch([str(face_clip), str(empty_clip)], detector) if type(line) is Status}
+        last = {
+            line.source: line for line in watch([str(face_clip), str(empty_clip)], detector) if type(line) is Status
+        }
     assert len(said) == 1
     assert last[face_clip.name].state == "ended"
     assert (last[face_clip.name].analysed, last[face_clip.name].dropped["device"]) == (6, 4)

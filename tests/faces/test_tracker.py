@@ -317,3 +317,33 @@ def test_every_detection_is_shown(steps):
     for (is_detection, places, _), faces in zip(steps, run(Tracker(), steps), strict=True):
         if is_detection:
             assert len(faces) >= len(places)
+
+
+class OnDevice:
+    """A GPU's luma, which is not to be read."""
+
+    def __init__(self, *shape: int) -> None:
+        self.shape, self.dtype = shape, np.dtype(np.uint8)
+
+
+def on_device(pts_s: float) -> Frame:
+    return Frame((OnDevice(360, 640), OnDevice(180, 320, 2)), "nv12", pts_s=pts_s)
+
+
+def test_on_a_gpu_every_frame_is_searched_and_faces_keep_their_numbers_without_luma():
+    tracker, shown = Tracker(TrackerSettings(smoothing=0)), []
+    for k in range(6):
+        frame = on_device(k / 30)
+        assert tracker.due(frame)
+        boxes = [np.array([100 + 9 * k, 80, 180 + 9 * k, 180]), np.array([400 - 9 * k, 80, 480 - 9 * k, 180])]
+        faces = [Face(box.astype(np.float32), np.zeros((5, 2), np.float32), 0.9) for box in boxes]
+        shown.append([(face.track, float(face.box[0])) for face in tracker.detected(faces, frame)])
+    assert shown == [[(1, 100.0 + 9 * k), (2, 400.0 - 9 * k)] for k in range(6)]
+
+
+def test_on_a_gpu_a_missing_face_is_shown_once_more():
+    tracker = Tracker()
+    face = Face(np.array([100, 80, 180, 180], np.float32), np.zeros((5, 2), np.float32), 0.9)
+    found = [[face], [], [], [face]]
+    shown = [[one.track for one in tracker.detected(some, on_device(k / 30))] for k, some in enumerate(found)]
+    assert shown == [[1], [1], [], [1]]
