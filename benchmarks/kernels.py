@@ -40,7 +40,11 @@ from stream_detect.experts.color import color_features
 from stream_detect.experts.heads import KindHeads
 from stream_detect.experts.residual import residual_features
 from stream_detect.experts.spectrum import spectrum_features
-from stream_detect.faces import concatenate, cut_faces, find_faces, load_detector
+from stream_detect.faces import TrackerSettings, concatenate, cut_faces, find_faces, load_detector
+from stream_detect.faces.detector import DEFAULTS
+from stream_detect.faces.flow import reduction, small_luma, small_on_device
+from stream_detect.faces.network import CANDIDATES
+from stream_detect.faces.retinaface import suppress
 from stream_detect.fusion.quality import measure_quality
 from stream_detect.types import ALIGNED_PX, TILE_PX, Face, FaceCrops
 
@@ -51,6 +55,8 @@ FACES, QUICK_FACES = (1, 2, 4, 8, 16, 32, 64), (1, 4)
 PICTURES = 8  # different ones; more faces than that see them again
 ROUNDS, WARM_UP = 20, 3
 COPY_BYTES = 1 << 29
+FINDER_PX = 640  # longer side of the pictures that faces are sought in
+ROW, NMS_THREADS = 15, 256  # as stream_detect/cuda/faces.py has them
 FINGERPRINTS = ("spectrum", "residual", "color")
 FINGERPRINTS_MS, NETWORKS_MS, NAIVE_TIMES = 1.0, 2.0, 10.0
 WITHOUT = (
@@ -217,7 +223,12 @@ def on_device(xp: Any, seen: Seen) -> Seen:
 def definitions(seen: Seen, made: FaceCrops, heads: Mapping[str, KindHeads]) -> dict[str, Work]:
     """Each kernel's definition on these faces, by the kernel's stem."""
     features = {name: feature_function(name)(stored(made, name)) for name in FINGERPRINTS if name in heads}
+    candidates, side = made_candidates(len(seen)), TrackerSettings().flow_px
+    sure = [rows[rows[:, 0] > DEFAULTS.min_confidence] for rows in candidates]
     works: dict[str, Work] = {
+        "nv12_reduced": lambda: [frame.reduced(FINDER_PX) for frame, _ in seen],
+        "nms": lambda: [suppress(rows[:, 1:5], rows[:, 0], DEFAULTS.max_iou) for rows in sure],
+        "small_luma": lambda: [small_luma(frame, side) for frame, _ in seen],
         "nv12_crops": lambda: concatenate([cut_faces(frame, faces) for frame, faces in seen]),
         "spectrum": lambda: spectrum_features(made.tiles),
         "residual": lambda: residual_features(made.tiles),
@@ -227,6 +238,19 @@ def definitions(seen: Seen, made: FaceCrops, heads: Mapping[str, KindHeads]) -> 
     if features:
         works["kind_heads"] = lambda: [heads[name](numbers) for name, numbers in features.items()]
     return works
+
+
+def made_candidates(pictures: int) -> np.ndarray:
+    """What the face finder's network could say of pictures: confidence, falling, box and landmarks of each anchor.
+
+    (pictures, CANDIDATES, 15) float32; each of 20 faces is hit by about ten anchors, and the rest are unsure.
+    """
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 500, (pictures, 20, 2)).repeat(CANDIDATES // 20 + 1, axis=1)[:, :CANDIDATES]
+    corners += rng.normal(0, 4, corners.shape)
+    confidence = np.sort(rng.beta(0.3, 2.0, (pictures, CANDIDATES, 1)), axis=1)[:, ::-1]
+    points = (corners[:, :, None] + rng.uniform(10, 70, (pictures, CANDIDATES, 5, 2))).reshape(pictures, CANDIDATES, 10)
+    return np.ascontiguousarray(np.concatenate([confidence, corners, corners + 80, points], axis=2), np.float32)
 
 
 def feature_function(name: str) -> Callable[[Any], Any]:
@@ -327,7 +351,18 @@ def steps(bench: TimedBench, seen: Seen, weights: Any) -> dict[str, Step]:
     made = crops.cut_faces(bench, frames, room)
     rfft2 = bench.timed("rfft2", fingerprints.HeldRfft2(xp))
     sizes = xp.asarray(made.face_px), xp.asarray(made.around_share)
+    pictures, candidates = [frame for frame, _ in frames], xp.asarray(made_candidates(len(seen)))
+    halvings = reduction(pictures[0], TrackerSettings().flow_px).bit_length() - 1
     kernels: dict[str, tuple[Work, int]] = {
+        "nv12_reduced": (
+            lambda: crops.reduced(bench, pictures, FINDER_PX),
+            crops.bytes_moved_reduced([frame for frame, _ in seen], FINDER_PX),
+        ),
+        "nms": (lambda: suppressed(bench, candidates), nms_bytes(len(seen))),
+        "small_luma": (
+            lambda: [small_on_device(picture.planes[0], halvings, bench) for picture in pictures],
+            sum(small_luma_bytes(picture, halvings) for picture in pictures),
+        ),
         "nv12_crops": (lambda: crops.cut_faces(bench, frames, room), crops.bytes_moved(seen)),
         "spectrum": (
             lambda: fingerprints.spectrum_features(bench, made.tiles, rfft2),
@@ -349,6 +384,28 @@ def steps(bench: TimedBench, seen: Seen, weights: Any) -> dict[str, Step]:
     by_namespace: dict[str, Work] = {name: whole(name, stored(made, name)) for name in FINGERPRINTS if xp is not np}
     works = definitions(seen, on_host, heads)
     return {name: Step(works[name], *pair, by_namespace.get(name), naive.get(name)) for name, pair in kernels.items()}
+
+
+def suppressed(bench: TimedBench, candidates: Any) -> object:
+    """The launch of `stream_detect.cuda.faces.suppress`, with the settings that are shipped."""
+    pictures, num = candidates.shape[:2]
+    counts = bench.xp.empty(pictures, np.float32)
+    faces = bench.xp.empty((pictures, DEFAULTS.max_faces, ROW), np.float32)
+    limits = (np.int32(num), np.int32(DEFAULTS.max_faces), np.float32(DEFAULTS.min_confidence))
+    overlap = np.float32(DEFAULTS.max_iou)
+    bench.launch("nms", "nms", pictures, NMS_THREADS, candidates, *limits, overlap, counts, faces)
+    return counts, faces
+
+
+def nms_bytes(pictures: int) -> int:
+    """The least that suppression reads and writes: sure candidates once, those that are kept once, of made-up ones."""
+    sure = int((made_candidates(pictures)[..., 0] > DEFAULTS.min_confidence).sum())
+    return 4 * (ROW * sure + pictures)
+
+
+def small_luma_bytes(picture: Frame, halvings: int) -> int:
+    area = picture.height * picture.width
+    return area + (area >> 2 * halvings)
 
 
 def whole(name: str, given: Any) -> Work:

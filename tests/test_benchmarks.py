@@ -165,14 +165,22 @@ def rows_of_kernels():
 
 
 def test_every_kernel_is_timed_launch_by_launch(rows_of_kernels):
-    assert set(rows_of_kernels) == {"nv12_crops", "spectrum", "residual", "color", "quality", "kind_heads"}
+    finding = {"nv12_reduced", "nms", "small_luma"}
+    assert set(rows_of_kernels) == finding | {"nv12_crops", "spectrum", "residual", "color", "quality", "kind_heads"}
     spectrum = rows_of_kernels["spectrum"]
     assert set(spectrum["launches"]) == {"window_tiles", "rfft2", "radial_power", "spectrum_features"}
     for row in rows_of_kernels.values():
         assert row["kernel"]["median_ms"] > 0
         assert row["definition"]["median_ms"] > 0
         assert row["bytes_moved"] > 0
-        assert all(one["a_batch"] == 1 for one in row["launches"].values())
+    once = {name: row for name, row in rows_of_kernels.items() if name != "small_luma"}  # which is launched a frame
+    assert all(one["a_batch"] == 1 for row in once.values() for one in row["launches"].values())
+    assert rows_of_kernels["small_luma"]["launches"]["small_luma"]["a_batch"] == 2
+
+
+def test_every_kernel_file_is_timed(rows_of_kernels):
+    stems = {path.stem for path in (ROOT / "kernels").glob("*.cu")}
+    assert stems - set(rows_of_kernels) == {"radial_power"}  # which is "spectrum"
 
 
 def test_a_kernel_is_held_against_the_bandwidth(rows_of_kernels):
