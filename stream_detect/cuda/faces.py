@@ -30,7 +30,7 @@ from stream_detect.faces.detector import (
 from stream_detect.faces.network import CANDIDATES, load_network
 from stream_detect.types import Face
 
-MOST_PICTURES = 16  # the largest bucket; more are looked at in turn
+MOST_PICTURES = 64  # the largest bucket; more are looked at in turn
 FIRST_FACES = 16  # of a picture that cross in the first copy
 ROW = 15  # confidence, box and landmarks of a face
 THREADS = 256
