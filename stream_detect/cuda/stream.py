@@ -58,7 +58,7 @@ class CudaLane:
         self._cupy: Any = cupy
         self._index = index
         self._stream: Any = self._torch.cuda.Stream(device=index)
-        self._cupy_stream = cupy.cuda.ExternalStream(self._stream.cuda_stream, index)
+        self._cupy_stream = cupy.cuda.Stream.from_external(self._stream)
         self._allocator = cupy.cuda.PythonFunctionAllocator(self._take, self._give)
         cudnn: Any = torch.backends.cudnn
         cudnn.conv.fp32_precision = "ieee"  # TF32's ten bits of mantissa move boxes by a pixel
