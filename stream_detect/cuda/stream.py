@@ -3,14 +3,20 @@
 Whoever works there is written against `Lane`, so that tests run the same code with NumPy and torch's CPU.
 """
 
+import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol, final, runtime_checkable
 
+from stream_detect.cuda.faults import is_fault, is_out_of_memory
+from stream_detect.cuda.float32 import plain_convolutions
 from stream_detect.cuda.kernels import Bench, CudaBench
 from stream_detect.cuda.transfers import Landing, PinnedLanding
 
 WARM_UP = 3  # runs before a CUDA graph is captured: libraries choose their algorithms and take their memory in them
+log = logging.getLogger("stream_detect")
 
 
 @runtime_checkable
@@ -27,7 +33,10 @@ class Lane(Protocol):
         ...
 
     def held(self, work: Callable[[], Any]) -> Callable[[], Any]:
-        """`work` on tensors that stay where they are, in a form that is quick to repeat; it fills the same outputs."""
+        """`work` on tensors that stay where they are, in a form that is quick to repeat; it fills the same outputs.
+
+        They are to be used up before any other held work of the lane is repeated: all of them share their memory.
+        """
         ...
 
     def release(self) -> None:
@@ -58,17 +67,20 @@ class CudaLane:
         self._cupy: Any = cupy
         self._index = index
         self._stream: Any = self._torch.cuda.Stream(device=index)
-        self._cupy_stream = cupy.cuda.Stream.from_external(self._stream)
+        self._side: Any = self._torch.cuda.Stream(device=index)  # where graphs are captured: memory goes by streams
+        with cupy.cuda.Device(index):
+            self._cupy_stream = cupy.cuda.Stream.from_external(self._stream)
         self._allocator = cupy.cuda.PythonFunctionAllocator(self._take, self._give)
-        cudnn: Any = torch.backends.cudnn
-        cudnn.conv.fp32_precision = "ieee"  # TF32's ten bits of mantissa move boxes by a pixel
         self._graph_memory = torch.cuda.graph_pool_handle()
+        plain_convolutions()
 
     def _take(self, size: int, index: int) -> int:
         taken: int = self._torch.cuda.caching_allocator_alloc(size, index, self._stream)
         return taken
 
-    def _give(self, address: int, index: int) -> None:
+    def _give(self, address: int, index: int, is_ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if is_ending():  # arrays that are kept for the whole process outlive torch's allocator
+            return
         self._torch.cuda.caching_allocator_delete(address)
 
     @contextmanager
@@ -84,27 +96,46 @@ class CudaLane:
             yield
 
     def held(self, work: Callable[[], Any]) -> Callable[[], Any]:
-        """A CUDA graph. Decoders may allocate in their threads while it is captured."""
-        cuda = self._torch.cuda
-        side = cuda.Stream(device=self._index)
+        """A CUDA graph, or `work` as it is where the device refuses one.
+
+        Decoders may allocate in their threads while it is captured.
+        """
+        cuda, side = self._torch.cuda, self._side
         side.wait_stream(self._stream)
         with cuda.stream(side):
             for _ in range(WARM_UP):
                 work()
         self._stream.wait_stream(side)
         graph = cuda.CUDAGraph()
-        with cuda.graph(graph, pool=self._graph_memory, stream=side, capture_error_mode="thread_local"):
-            outputs = work()
-
-        def again() -> Any:
-            graph.replay()
-            return outputs
-
-        return again
+        how = {"pool": self._graph_memory, "stream": side, "capture_error_mode": "thread_local"}
+        try:
+            with cuda.stream(side), cuda.graph(graph, **how):  # the outer one also ends where a capture fails
+                outputs = work()
+        except RuntimeError as error:
+            if is_out_of_memory(error) or not is_fault(error):
+                raise
+            log.warning("%s makes no CUDA graph (%s); slower without one", self.name, str(error).partition("\n")[0])
+            return work
+        return Captured(graph, outputs, work)
 
     def release(self) -> None:
-        self._cupy.get_default_memory_pool().free_all_blocks()
+        with self._cupy.cuda.Device(self._index):
+            self._cupy.get_default_memory_pool().free_all_blocks()
         self._torch.cuda.empty_cache()
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Captured:
+    """A CUDA graph with everything it reads and writes: by itself it holds addresses, not memory."""
+
+    graph: Any
+    outputs: Any
+    work: Callable[[], Any]  # that was captured: what it refers to has to stay where it is
+
+    def __call__(self) -> Any:
+        self.graph.replay()
+        return self.outputs
 
 
 def as_tensor(array: Any) -> Any:

@@ -123,13 +123,13 @@ class TorchEngine:
     def __init__(self, weights: NetworkWeights, device: str = "cpu") -> None:
         import torch
 
+        from stream_detect.cuda.float32 import plain_convolutions
         from stream_detect.experts.networks import Embedder, build
 
         network = build(weights).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = torch.device(device)
         if self.device.type == "cuda":
-            cudnn: Any = torch.backends.cudnn
-            cudnn.conv.fp32_precision = "ieee"  # not TF32: the same numbers as on a CPU
+            plain_convolutions()
         self.module: Any = Embedder(network).eval()
         self.dim: int = network.embedding_dim
 

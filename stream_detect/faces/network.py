@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stream_detect.cuda.float32 import plain_convolutions
 from stream_detect.faces import retinaface
 from stream_detect.faces.detector import DEFAULTS, DetectorSettings, Picture, in_batches_of_one_size
 from stream_detect.types import Face
@@ -146,6 +147,8 @@ class TorchRetinaFace:
         self.device = torch.device(device)
         self.settings = settings
         self._network = load_network().to(device=self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.device.type == "cuda":
+            plain_convolutions()
         self._mean = torch.tensor(retinaface.MEAN_BGR, device=self.device).reshape(1, 3, 1, 1)
 
     def __call__(self, pictures: Sequence[Picture]) -> list[list[Face]]:
@@ -156,8 +159,7 @@ class TorchRetinaFace:
         """Untouched outputs for RGB pictures: loc (n, anchors, 4), conf (n, anchors, 2), landmarks (n, anchors, 10)."""
         bgr = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2).flip(1)
         planes = (bgr.float() - self._mean).contiguous(memory_format=torch.channels_last)
-        with torch.backends.cudnn.flags(allow_tf32=False):  # ten bits of mantissa move boxes by a pixel
-            outputs: tuple[Tensor, Tensor, Tensor] = self._network(planes)
+        outputs: tuple[Tensor, Tensor, Tensor] = self._network(planes)
         return outputs
 
     def _find(self, batch: UInt8[np.ndarray, "n height width 3"]) -> list[list[Face]]:
