@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     on_one_thread()
     about = metadata()
+    about["command"] = about["command"].replace(str(args.data), args.data.name)  # no paths of a machine
     weights, named = load_weights_or_random(args.weights)
     paths = stills_of(args.data, QUICK_STILLS if args.quick else args.stills)
     with Detector(device="cpu", weights=weights) as detector:
