@@ -440,7 +440,7 @@ def same(before: Any, after: Any) -> bool:
     """Whether two pictures are equal and in the same place; a few rows tell apart most that aren't."""
     if before.shape != after.shape or type(before) is not type(after):
         return False
-    with faults_of_a_device():
+    with faults_of_a_device(before):
         return bool((before[::SPARSE_ROWS] == after[::SPARSE_ROWS]).all()) and bool((before == after).all())
 
 

@@ -7,7 +7,7 @@ the tests fix what they return. A frame whose planes lie on a GPU is copied to t
 import functools
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -93,7 +93,7 @@ class Frame:
             return self
         planes, layout = self.planes, self.layout
         if self.is_on_device:
-            with faults_of_a_device():
+            with faults_of_a_device(planes[0]):
                 planes = tuple(plane.get() for plane in planes)
         if layout == "nv12":
             planes, layout = (planes[0], planes[1][..., 0].copy(), planes[1][..., 1].copy()), "yuv420"
@@ -193,14 +193,16 @@ class Frame:
 
 
 @contextmanager
-def faults_of_a_device() -> Iterator[None]:
-    """Around what reads a device's arrays.
+def faults_of_a_device(array: Any) -> Iterator[None]:
+    """Around what reads a device's arrays: the device of `array` is CuPy's current one meanwhile.
 
     Raises:
         DeviceLost: for what CuPy raises when the device fails or has no memory left.
     """
+    device = getattr(array, "device", None)  # NumPy's is a word
     try:
-        yield
+        with device if isinstance(device, AbstractContextManager) else nullcontext():
+            yield
     except (RuntimeError, MemoryError) as error:
         raise DeviceLost(f"the GPU no longer answers ({str(error).strip()})") from error
 

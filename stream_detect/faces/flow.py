@@ -67,7 +67,7 @@ def small_on_device(plane: Any, halvings: int, bench: Any = None) -> Luma:
     if halvings > MOST_HALVINGS:
         raise ValueError(f"luma is made small by at most {MOST_HALVINGS} halvings, got {halvings}")
     height, width = (side >> halvings for side in plane.shape)
-    with faults_of_a_device():
+    with faults_of_a_device(plane):
         bench = bench or gpu()
         small = bench.xp.empty((height, width), np.uint8)
         sizes = map(np.int32, (plane.shape[1], halvings, height, width))

@@ -229,6 +229,29 @@ def test_a_planar_frame_on_a_device_comes_to_the_host_too():
     assert all(np.array_equal(*pair) for pair in zip(host.planes, frame.planes, strict=True))
 
 
+def test_a_frame_is_read_with_its_own_device_current():
+    current = [0]
+
+    class Second:
+        """Stands in for `cupy.cuda.Device(1)`."""
+
+        def __enter__(self):
+            current.append(1)
+
+        def __exit__(self, *about):
+            current.pop()
+
+    class OnSecond(DeviceArray):
+        device = Second()
+
+        def get(self) -> np.ndarray:
+            assert current == [0, 1], "kernels of another device would read memory that isn't theirs"
+            return super().get()
+
+    assert nv12(noise(8, 10), OnSecond).on_host().layout == "yuv420"
+    assert current == [0]
+
+
 def test_interleaved_chroma_of_another_size_is_refused():
     with pytest.raises(ValueError, match="sides rounded up"):
         Frame((np.zeros((5, 5), np.uint8), np.zeros((2, 2, 2), np.uint8)), "nv12")
