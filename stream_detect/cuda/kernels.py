@@ -68,14 +68,14 @@ def kernel_source(stem: str) -> str:
 
 def kernel(stem: str, function: str) -> Any:
     """A function of `stem`.cu for the current CUDA device; each file is compiled once per device."""
-    return _compiler()(stem).get_function(function)
+    return _compiler()(stem, function)
 
 
 @lru_cache(maxsize=1)
 def _compiler() -> Any:
     import cupy
 
-    def compiled(stem: str) -> Any:
-        return cupy.RawModule(code=kernel_source(stem), options=OPTIONS)
+    def compiled(stem: str, function: str) -> Any:
+        return cupy.RawModule(code=kernel_source(stem), options=OPTIONS).get_function(function)
 
     return cupy.memoize(for_each_device=True)(compiled)

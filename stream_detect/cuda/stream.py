@@ -5,6 +5,7 @@ Whoever works there is written against `Lane`, so that tests run the same code w
 
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from stream_detect.cuda.kernels import Bench, CudaBench
 from stream_detect.cuda.transfers import Landing, PinnedLanding
 
 WARM_UP = 3  # runs before a CUDA graph is captured: libraries choose their algorithms and take their memory in them
+ATTEMPTS = 2  # at a capture: whoever waits for the whole device in another thread spoils it
+ONE_AT_A_TIME = threading.Lock()  # a process captures one graph at a time, and nobody may wait for the device meanwhile
 log = logging.getLogger("stream_detect")
 
 
@@ -106,22 +109,33 @@ class CudaLane:
             for _ in range(WARM_UP):
                 work()
         self._stream.wait_stream(side)
+        fault = ""
+        for _ in range(ATTEMPTS):
+            try:
+                return self._captured(work)
+            except RuntimeError as error:
+                if is_out_of_memory(error) or not is_fault(error):
+                    raise
+                fault = str(error).partition("\n")[0]
+                self._graph_memory = cuda.graph_pool_handle()  # torch may take the old one for still being filled
+        log.warning("%s makes no CUDA graph (%s); slower without one", self.name, fault)
+        return work
+
+    def _captured(self, work: Callable[[], Any]) -> "Captured":
+        cuda, side = self._torch.cuda, self._side
         graph = cuda.CUDAGraph()
-        how = {"pool": self._graph_memory, "stream": side, "capture_error_mode": "thread_local"}
-        try:
-            with cuda.stream(side), cuda.graph(graph, **how):  # the outer one also ends where a capture fails
-                outputs = work()
-        except RuntimeError as error:
-            if is_out_of_memory(error) or not is_fault(error):
-                raise
-            log.warning("%s makes no CUDA graph (%s); slower without one", self.name, str(error).partition("\n")[0])
-            return work
+        with (
+            ONE_AT_A_TIME,
+            cuda.stream(side),  # ends also where the next one fails to
+            cuda.graph(graph, pool=self._graph_memory, stream=side, capture_error_mode="thread_local"),
+        ):
+            outputs = work()
         return Captured(graph, outputs, work)
 
     def release(self) -> None:
-        with self._cupy.cuda.Device(self._index):
+        with ONE_AT_A_TIME, self._cupy.cuda.Device(self._index):
             self._cupy.get_default_memory_pool().free_all_blocks()
-        self._torch.cuda.empty_cache()
+            self._torch.cuda.empty_cache()
 
 
 @final

@@ -40,6 +40,7 @@ class StandInTorch:
         self.captures = []
         self.fails = None
         self.cuda = SimpleNamespace(Stream=Stream, CUDAGraph=Graph, stream=self.stream, graph=self.graph)
+        self.cuda.graph_pool_handle = lambda: "fresh pool"
 
     @contextmanager
     def stream(self, stream):
@@ -99,6 +100,9 @@ def test_without_graphs_work_is_done_as_it_is(lane, caplog):
         held = lane.held(lambda: "said")
     assert held() == "said"
     assert lane._torch.current == [None]
+    lane._torch.fails = None
+    assert lane.held(lambda: "more")() == "more"
+    assert [pool for pool, *_ in lane._torch.captures] == ["pool", "fresh pool", "fresh pool"]
     (record,) = caplog.records
     assert record.getMessage() == (
         "cuda:0 makes no CUDA graph (CUDA error: operation not permitted when stream is capturing); slower without one"
