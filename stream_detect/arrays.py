@@ -54,8 +54,17 @@ def constant(make: Callable[[], np.ndarray], beside: Array) -> Array:
     xp, device = array_namespace(beside), device_of(beside)
     key = (make, xp, str(device))  # CuPy's devices can't be keys themselves
     if key not in _PLACED:
-        _PLACED[key] = xp.asarray(make(), device=device)
+        _PLACED[key] = settled(xp.asarray(make(), device=device))
     return _PLACED[key]
+
+
+def settled(array: Array) -> Array:
+    """`array`, complete: for what is kept and read by other streams than the one that brings it to a GPU."""
+    if is_cupy(array):
+        import cupy
+
+        cupy.cuda.get_current_stream().synchronize()
+    return array
 
 
 _PLACED: dict[tuple[Callable[[], np.ndarray], Any, str], Array] = {}

@@ -1,10 +1,13 @@
 """Arrays of any namespace: constants live where their users do, and `run` goes from NumPy to NumPy."""
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from stream_detect import arrays
-from stream_detect.arrays import array_namespace, clip, constant, device_of, is_cupy, run
+from stream_detect.arrays import array_namespace, clip, constant, device_of, is_cupy, run, settled
 
 
 def three_numbers() -> np.ndarray:
@@ -65,3 +68,15 @@ def test_run_takes_an_array_that_is_read_only_or_not_contiguous():
 def test_run_goes_to_a_gpu_and_back():
     rows = np.random.default_rng(0).random((7, 30), np.float32)
     assert np.array_equal(run(doubled, rows, "cuda:0"), rows * 2)
+
+
+def test_what_is_kept_on_a_gpu_is_complete_before_others_read_it(monkeypatch):
+    waits = []
+    stream = SimpleNamespace(synchronize=lambda: waits.append(1))
+    cupy = SimpleNamespace(cuda=SimpleNamespace(get_current_stream=lambda: stream))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    assert settled(np.arange(3)).tolist() == [0, 1, 2]
+    assert waits == []
+    monkeypatch.setattr("stream_detect.arrays.is_cupy", lambda array: True)
+    settled(np.arange(3))
+    assert waits == [1]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from jaxtyping import Complex, Float, Float32, Int, UInt8
 
+from stream_detect.arrays import settled
 from stream_detect.cuda.kernels import Bench
 from stream_detect.decode.frame import Frame, ycbcr_to_rgb
 from stream_detect.faces.crop import BOX_SHARE, MAX_MISFIT, RING_PX, TEMPLATE, sound_box
@@ -386,7 +387,7 @@ class Ruler(NamedTuple):
 def ruler_on(xp: Any, device: str, source: tuple[int, int], max_side: int) -> tuple[Any, Any]:
     """A ruler's starts and weights on the current device, which has that name; copied there once."""
     ruler = ruler_for(*source, max_side)
-    return xp.asarray(ruler.starts), xp.asarray(ruler.weights)
+    return settled(xp.asarray(ruler.starts)), settled(xp.asarray(ruler.weights))
 
 
 @lru_cache(maxsize=64)

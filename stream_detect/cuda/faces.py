@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from stream_detect.arrays import settled
 from stream_detect.cuda.crops import reduced, ruler_for
 from stream_detect.cuda.networks import bucket_of
 from stream_detect.cuda.stream import Lane, as_array, as_tensor
@@ -188,7 +189,7 @@ def mirrored_side(side: int) -> np.ndarray:
 @lru_cache(maxsize=64)
 def mirrored_on(xp: Any, device: str, side: int) -> Any:
     """`mirrored_side` on the current device, which has that name; copied there once."""
-    return xp.asarray(mirrored_side(side))
+    return settled(xp.asarray(mirrored_side(side)))
 
 
 def blank(height: int, width: int) -> np.ndarray:
