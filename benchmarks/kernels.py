@@ -40,9 +40,8 @@ from stream_detect.experts.color import color_features
 from stream_detect.experts.heads import KindHeads
 from stream_detect.experts.residual import residual_features
 from stream_detect.experts.spectrum import spectrum_features
-from stream_detect.faces import TrackerSettings, concatenate, cut_faces, find_faces, load_detector
+from stream_detect.faces import concatenate, cut_faces, find_faces, load_detector
 from stream_detect.faces.detector import DEFAULTS
-from stream_detect.faces.flow import reduction, small_luma, small_on_device
 from stream_detect.faces.network import CANDIDATES
 from stream_detect.faces.retinaface import suppress
 from stream_detect.fusion.quality import measure_quality
@@ -223,12 +222,11 @@ def on_device(xp: Any, seen: Seen) -> Seen:
 def definitions(seen: Seen, made: FaceCrops, heads: Mapping[str, KindHeads]) -> dict[str, Work]:
     """Each kernel's definition on these faces, by the kernel's stem."""
     features = {name: feature_function(name)(stored(made, name)) for name in FINGERPRINTS if name in heads}
-    candidates, side = made_candidates(len(seen)), TrackerSettings().flow_px
+    candidates = made_candidates(len(seen))
     sure = [rows[rows[:, 0] > DEFAULTS.min_confidence] for rows in candidates]
     works: dict[str, Work] = {
         "nv12_reduced": lambda: [frame.reduced(FINDER_PX) for frame, _ in seen],
         "nms": lambda: [suppress(rows[:, 1:5], rows[:, 0], DEFAULTS.max_iou) for rows in sure],
-        "small_luma": lambda: [small_luma(frame, side) for frame, _ in seen],
         "nv12_crops": lambda: concatenate([cut_faces(frame, faces) for frame, faces in seen]),
         "spectrum": lambda: spectrum_features(made.tiles),
         "residual": lambda: residual_features(made.tiles),
@@ -352,17 +350,12 @@ def steps(bench: TimedBench, seen: Seen, weights: Any) -> dict[str, Step]:
     rfft2 = bench.timed("rfft2", fingerprints.HeldRfft2(xp))
     sizes = xp.asarray(made.face_px), xp.asarray(made.around_share)
     pictures, candidates = [frame for frame, _ in frames], xp.asarray(made_candidates(len(seen)))
-    halvings = reduction(pictures[0], TrackerSettings().flow_px).bit_length() - 1
     kernels: dict[str, tuple[Work, int]] = {
         "nv12_reduced": (
             lambda: crops.reduced(bench, pictures, FINDER_PX),
             crops.bytes_moved_reduced([frame for frame, _ in seen], FINDER_PX),
         ),
         "nms": (lambda: suppressed(bench, candidates), nms_bytes(len(seen))),
-        "small_luma": (
-            lambda: [small_on_device(picture.planes[0], halvings, bench) for picture in pictures],
-            sum(small_luma_bytes(picture, halvings) for picture in pictures),
-        ),
         "nv12_crops": (lambda: crops.cut_faces(bench, frames, room), crops.bytes_moved(seen)),
         "spectrum": (
             lambda: fingerprints.spectrum_features(bench, made.tiles, rfft2),
@@ -401,11 +394,6 @@ def nms_bytes(pictures: int) -> int:
     """The least that suppression reads and writes: sure candidates once, those that are kept once, of made-up ones."""
     sure = int((made_candidates(pictures)[..., 0] > DEFAULTS.min_confidence).sum())
     return 4 * (ROW * sure + pictures)
-
-
-def small_luma_bytes(picture: Frame, halvings: int) -> int:
-    area = picture.height * picture.width
-    return area + (area >> 2 * halvings)
 
 
 def whole(name: str, given: Any) -> Work:

@@ -12,11 +12,9 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from stream_detect.decode.frame import Frame, faults_of_a_device
+from stream_detect.decode.frame import Frame
 
 Luma = UInt8[np.ndarray, "_ _"]
-MOST_HALVINGS = 6  # as small_luma.cu has it
-BLOCK = 256  # threads
 
 GRID = 4  # points a side, spread over the inner part of a box
 INSET = 0.15  # of the box's sides: its rim shows more background than face
@@ -41,46 +39,12 @@ def small_luma(frame: Frame, max_side: int) -> Luma:
     A block has `reduction(frame, max_side)` pixels a side; what doesn't fill one at the right and bottom is left out.
     """
     plane = frame.planes[0]
-    halvings = reduction(frame, max_side).bit_length() - 1
-    if frame.is_on_device:
-        return small_on_device(plane, halvings)
-    for _ in range(halvings):
+    for _ in range(reduction(frame, max_side).bit_length() - 1):
         rows, columns = (max(1, side // 2) for side in plane.shape[:2])  # halving is OpenCV's fast case
         plane = cv2.resize(plane[: 2 * rows, : 2 * columns], (columns, rows), interpolation=cv2.INTER_AREA)
     small = cv2.cvtColor(plane, cv2.COLOR_RGB2GRAY) if plane.ndim == 3 else plane
     reduced: Luma = small.astype(np.uint8, copy=False)
     return reduced
-
-
-def small_on_device(plane: Any, halvings: int, bench: Any = None) -> Luma:
-    """As `small_luma`, of a luma plane (height, width) uint8 on a GPU: halved there, so that little comes to the host.
-
-    Args:
-        plane: an array of the bench, without gaps.
-        halvings: how often, at most `MOST_HALVINGS`.
-        bench: where the kernel runs (`cuda.kernels.Bench`); the GPU by default.
-
-    Raises:
-        ValueError: for more halvings.
-        DeviceLost: if the GPU fails.
-    """
-    if halvings > MOST_HALVINGS:
-        raise ValueError(f"luma is made small by at most {MOST_HALVINGS} halvings, got {halvings}")
-    height, width = (side >> halvings for side in plane.shape)
-    with faults_of_a_device(plane):
-        bench = bench or gpu()
-        small = bench.xp.empty((height, width), np.uint8)
-        sizes = map(np.int32, (plane.shape[1], halvings, height, width))
-        bench.launch("small_luma", "small_luma", -(-height * width // BLOCK), BLOCK, plane, *sizes, small)
-        return small if isinstance(small, np.ndarray) else small.get()
-
-
-@lru_cache(maxsize=1)
-def gpu() -> Any:
-    """The bench of the GPU that is current."""
-    from stream_detect.cuda.kernels import CudaBench
-
-    return CudaBench()
 
 
 def reduction(frame: Frame, max_side: int) -> int:

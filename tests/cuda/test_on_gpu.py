@@ -17,7 +17,7 @@ import pytest
 from stream_detect.cuda.crops import reduced, ruler_for, unpacked
 from stream_detect.cuda.examiner import CudaExaminer
 from stream_detect.cuda.faces import DeviceFinder
-from stream_detect.cuda.fingerprints import HeldRfft2
+from stream_detect.cuda.fingerprints import HeldRfft2, window_tiles
 from stream_detect.cuda.kernels import CudaBench, kernel, kernel_source
 from stream_detect.cuda.networks import DeviceNetworks
 from stream_detect.cuda.stream import Captured, CudaLane, as_array, as_tensor
@@ -26,7 +26,6 @@ from stream_detect.decode.frame import Frame
 from stream_detect.detector import Detector
 from stream_detect.examiner import CpuExaminer
 from stream_detect.experts.table import build_experts
-from stream_detect.faces.flow import small_on_device
 from stream_detect.fusion.quality import QualityLimits
 from stream_detect.sources import SourceOptions, open_source, read_frames
 from stream_detect.weights import random_weights
@@ -35,7 +34,7 @@ from tests.kernels.emulate import ENTRY, HostBench
 
 pytestmark = pytest.mark.gpu
 
-STEMS = ("color", "kind_heads", "nms", "nv12_crops", "quality", "radial_power", "residual", "small_luma")
+STEMS = ("color", "kind_heads", "nms", "nv12_crops", "quality", "radial_power", "residual")
 ROOT = Path(__file__).parents[2]
 JUDGE = """
 from stream_detect.detector import Detector
@@ -95,9 +94,9 @@ def junk(number: int = 64) -> list:
 def test_01_one_kernel_runs():
     import cupy
 
-    plane = np.random.default_rng(0).integers(0, 256, (70, 90), dtype=np.uint8)
-    small = small_on_device(cupy.asarray(plane), 1, CudaBench())
-    np.testing.assert_array_equal(small, small_on_device(plane, 1, HostBench()))
+    tiles = np.random.default_rng(0).random((2, 64, 64), np.float32)
+    windowed = window_tiles(CudaBench(), cupy.asarray(tiles))
+    np.testing.assert_allclose(cupy.asnumpy(windowed), window_tiles(HostBench(), tiles), atol=1e-6)
 
 
 @pytest.mark.parametrize("stem", STEMS)
