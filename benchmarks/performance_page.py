@@ -321,7 +321,7 @@ def sentence(words: str) -> str:
 def markdown(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
     """A table whose first column is text and whose others are aligned to the right."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(str(cell).replace('|', r'\|') for cell in line)} |" for line in lines)
 
 
 if __name__ == "__main__":
