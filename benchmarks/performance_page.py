@@ -321,7 +321,12 @@ def sentence(words: str) -> str:
 def markdown(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
     """A table whose first column is text and whose others are aligned to the right."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', r'\|') for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(in_a_cell(cell) for cell in line)} |" for line in lines)
+
+
+def in_a_cell(value: object) -> str:
+    """The value as Markdown's tables take it: a bar of its own would begin the next column."""
+    return str(value).replace("|", r"\|")
 
 
 if __name__ == "__main__":
