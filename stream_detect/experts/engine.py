@@ -1,6 +1,7 @@
 """What runs a network: onnxruntime or OpenVINO on a CPU (two to three times faster there), torch on a GPU."""
 
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, final, runtime_checkable
@@ -13,6 +14,7 @@ from stream_detect.experts.graph import filled, graph_of, named_tensors
 from stream_detect.weights import NetworkWeights
 
 MAX_BATCH = 32  # faces in one go on a GPU: bounds memory
+FIRST_USE = threading.Lock()  # two threads that hand OpenVINO its first arrays at the same time wait for ever
 BAD_GRAPH = "the graph {kind} of these weights can't be run: {error}; take another copy of the folder, or save it again"
 
 
@@ -110,6 +112,8 @@ class OpenVinoEngine:
         except (RuntimeError, KeyError, ValueError) as exc:
             raise WeightsError(BAD_GRAPH.format(kind=weights.kind, error=str(exc)[:200])) from exc
         self.dim: int = model.output(0).shape[1]
+        with FIRST_USE:
+            self(np.zeros((1, 256, 256, 3), np.uint8))
 
     def __call__(self, aligned: UInt8[np.ndarray, "faces 256 256 3"]) -> Float32[np.ndarray, "faces dim"]:
         parts = [self._request.infer([part])[0] for part in batches(np.ascontiguousarray(aligned), 1)]

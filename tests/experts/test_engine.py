@@ -18,6 +18,23 @@ TOLERANCE = 1e-4
 NETWORKS = ("meso4", "meso_inception4", "attention", "attention_cropped", "vit_112_16", "trunks")
 
 
+TWO_THREADS = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from stream_detect.experts.engine import make_engine
+from stream_detect.experts.mesonet import Meso4
+from stream_detect.experts.networks import pack
+engines = [make_engine(pack(Meso4()), engine="openvino") for _ in range(2)]
+together = threading.Barrier(2)
+def use(engine):
+    together.wait()
+    return engine(np.zeros((1, 256, 256, 3), np.uint8)).shape[1]
+with ThreadPoolExecutor(2) as pool:
+    print(*pool.map(use, engines))
+"""
+
+
 @pytest.fixture(scope="module")
 def networks() -> dict[str, NetworkWeights]:
     """Every kind and shape of network that may be stored, untrained."""
@@ -173,6 +190,12 @@ def test_openvino_gives_the_same_embeddings(openvino, networks: dict[str, Networ
     expected = OnnxEngine(networks[name])(faces(3))
     assert (run.dim, run(faces(0)).shape) == (expected.shape[1], (0, expected.shape[1]))
     np.testing.assert_allclose(run(faces(3)), expected, atol=TOLERANCE)
+
+
+def test_two_threads_may_use_openvino_first(openvino) -> None:
+    """In a process of its own: what waited for ever was the first use of all."""
+    done = subprocess.run([sys.executable, "-c", TWO_THREADS], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.split() == ["16", "16"], done.stderr
 
 
 def test_openvino_in_bf16_where_the_processor_has_it(openvino, networks: dict[str, NetworkWeights]) -> None:
