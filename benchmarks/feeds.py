@@ -15,12 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import at_least, at_most, finish, metadata, parser_of, rounded, show_table
+from benchmarks.common import at_least, at_most, finish, metadata, rounded, show_table
 from benchmarks.stream import NO_SERVER
-from benchmarks.watching import Order, served, summary, watched, weights_options
-from stream_detect.bench.footage import FACE_PX, FPS, KBPS, LOOP_S, coded, write_clip
+from benchmarks.watching import Order, parser_of_watching, served, settled, summary, watched, weights_options
+from stream_detect.bench.footage import FPS, KBPS, LOOP_S, coded, write_clip
 from stream_detect.config import PROFILES
-from stream_detect.device import resolve_device
 from tests.requirements import has_gstreamer
 
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 80, 100, 128, 160, 200)
@@ -61,21 +60,11 @@ def main(arguments: list[str] | None = None) -> Path:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = parser_of(__doc__)
+    parser = parser_of_watching(__doc__, "light", SECONDS)
     parser.add_argument("--source", choices=["rtsp", "file"], default="rtsp")
-    parser.add_argument("--profile", choices=list(PROFILES), default="light")
-    parser.add_argument("--seconds", type=float, help=f"measured at each number; {SECONDS:g} by default")
     parser.add_argument("--most", type=int, default=max(COUNTS), metavar="N", help="stop at so many feeds")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--height", type=int, choices=[720, 1080], default=720)
-    parser.add_argument("--face-px", type=float, default=FACE_PX, help="height of the face")
-    parser.add_argument("--weights", type=Path, help="a folder; by default the shipped ones")
-    parser.add_argument("--name", help="of the result")
-    args = parser.parse_args(arguments)
-    args.seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
-    args.warm_up = QUICK_WARM_UP_S if args.quick else WARM_UP_S
+    args = settled(parser.parse_args(arguments), (SECONDS, QUICK_SECONDS), (WARM_UP_S, QUICK_WARM_UP_S))
     args.most = min(args.most, 2) if args.quick else args.most
-    args.device = resolve_device(args.device)
     return args
 
 

@@ -13,12 +13,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import at_least, at_most, finish, metadata, parser_of, rounded, show_table
-from benchmarks.watching import Order, Watched, served, summary, watched, weights_options
-from stream_detect.bench.footage import FACE_PX, FPS, KBPS, LOOP_S, coded, write_clip
+from benchmarks.common import at_least, at_most, finish, metadata, rounded, show_table
+from benchmarks.watching import Order, Watched, parser_of_watching, served, settled, summary, watched, weights_options
+from stream_detect.bench.footage import FPS, KBPS, LOOP_S, coded, write_clip
 from stream_detect.bench.line import decode_alone
-from stream_detect.config import PROFILES
-from stream_detect.device import resolve_device
 from tests.requirements import has_gstreamer
 
 WARM_UP_S, QUICK_WARM_UP_S = 10.0, 2.0  # after the first verdict: left out of every figure
@@ -59,21 +57,10 @@ def main(arguments: list[str] | None = None) -> Path:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = parser_of(__doc__)
+    parser = parser_of_watching(__doc__, "full", SECONDS)
     parser.add_argument("--source", choices=["rtsp", "file"], default="rtsp")
-    parser.add_argument("--profile", choices=list(PROFILES), default="full")
-    parser.add_argument("--seconds", type=float, help=f"measured; {SECONDS:g} by default")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--height", type=int, choices=[720, 1080], default=720)
-    parser.add_argument("--face-px", type=float, default=FACE_PX, help="height of the face")
     parser.add_argument("--kbps", type=int, default=KBPS)
-    parser.add_argument("--weights", type=Path, help="a folder; by default the shipped ones")
-    parser.add_argument("--name", help="of the result")
-    args = parser.parse_args(arguments)
-    args.seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
-    args.warm_up = QUICK_WARM_UP_S if args.quick else WARM_UP_S
-    args.device = resolve_device(args.device)
-    return args
+    return settled(parser.parse_args(arguments), (SECONDS, QUICK_SECONDS), (WARM_UP_S, QUICK_WARM_UP_S))
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The command line under observation: `stream-detect watch` in a process of its own, what it says and what it uses."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -16,10 +17,12 @@ from typing import Any
 import numpy as np
 import psutil
 
-from benchmarks.common import ROOT, rounded, slope_per_minute
-from stream_detect.bench.footage import FPS, write_packets
+from benchmarks.common import ROOT, parser_of, rounded, slope_per_minute
+from stream_detect.bench.footage import FACE_PX, FPS, write_packets
 from stream_detect.bench.line import percentiles
 from stream_detect.bench.machine import busy_s, gpu_use
+from stream_detect.config import PROFILES
+from stream_detect.device import resolve_device
 from tests.servers.rtsp import RtspServer
 
 PROGRAM = str(Path(sys.executable).with_name("stream-detect"))
@@ -249,6 +252,35 @@ def served(folder: Path, pictures: Any) -> Iterator[tuple[str, int | None]]:
     """A real RTSP server of these coded pictures; its address and its process."""
     with RtspServer(packets=write_packets(folder, pictures), fps=FPS) as server:
         yield server.url, server.pid
+
+
+def parser_of_watching(doc: str | None, profile: str, seconds: float) -> argparse.ArgumentParser:
+    """The options that every script has, and those of all that run the command line on made feeds.
+
+    Args:
+        doc: of the script.
+        profile: the default one.
+        seconds: that are measured by default.
+    """
+    parser = parser_of(doc)
+    parser.add_argument("--profile", choices=list(PROFILES), default=profile)
+    parser.add_argument("--seconds", type=float, help=f"measured, each time; {seconds:g} by default")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--height", type=int, choices=[720, 1080], default=720)
+    parser.add_argument("--face-px", type=float, default=FACE_PX, help="height of the face")
+    parser.add_argument("--weights", type=Path, help="a folder; by default the shipped ones")
+    parser.add_argument("--name", help="of the result")
+    return parser
+
+
+def settled(
+    args: argparse.Namespace, seconds: tuple[float, float], warm_up_s: tuple[float, float]
+) -> argparse.Namespace:
+    """The arguments with what was left open: how long to measure and warm up, usually and with --quick; the device."""
+    args.seconds = args.seconds or seconds[args.quick]
+    args.warm_up = warm_up_s[args.quick]
+    args.device = resolve_device(args.device)
+    return args
 
 
 def weights_options(given: Path | None, folder: Path) -> tuple[list[str], str]:
