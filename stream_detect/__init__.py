@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from stream_detect.detector import Detector
     from stream_detect.errors import (
         ConfigError,
+        DecoderDied,
         OutputError,
         SourceDenied,
+        SourceEnded,
         SourceError,
         SourceNotFound,
         SourceRefused,
@@ -54,6 +56,7 @@ __all__ = [
     "Alert",
     "ConfigError",
     "DecisionSettings",
+    "DecoderDied",
     "Detector",
     "Face",
     "FaceVerdict",
@@ -62,6 +65,7 @@ __all__ = [
     "OutputError",
     "Score",
     "SourceDenied",
+    "SourceEnded",
     "SourceError",
     "SourceNotFound",
     "SourceOptions",

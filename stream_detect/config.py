@@ -122,10 +122,29 @@ class Feed:
     transport: str | None = None  # tcp or udp, instead of the run's
     every_frame: bool | None = None  # instead of the run's
     retries: int | None = None  # instead of the run's
+    open_timeout_s: float | None = None  # for connecting and for the first bytes, each, in seconds
+    read_timeout_s: float | None = None  # without a frame for so long it is opened anew, in seconds
+    isolation: str | None = None  # process or thread: where a CPU demuxes and decodes it
+    profile: str | None = None  # full or light, instead of the run's
+    experts: tuple[str, ...] | None = None  # that look at its faces, of those that the run has
+    analyse_hz: float | None = None  # judge so many of its frames a second
+    follow_hz: float | None = None  # follow faces in so many a second
+    frozen_after_s: float | None = None  # a picture that did not change for so long is frozen, in seconds
+    ignore: tuple[tuple[float, float, float, float], ...] = ()  # zones whose faces are no persons: posters, screens;
+    # each (left, top, right, bottom) in shares of the picture's width and height, 0 to 1
+    decision: Mapping[str, Any] = field(default_factory=dict)  # keys of [decision], instead of the run's
 
     def __post_init__(self) -> None:
         require({"url": bool(self.url.strip())}, self, "an address")
         require({"transport": self.transport in (None, "tcp", "udp")}, self, "tcp or udp")
+        require({"isolation": self.isolation in (None, "process", "thread")}, self, "process or thread")
+        require({"profile": self.profile is None or self.profile in PROFILES}, self, " or ".join(PROFILES))
+        optional = ("open_timeout_s", "read_timeout_s", "analyse_hz", "follow_hz", "frozen_after_s")
+        require(
+            {name: getattr(self, name) is None or getattr(self, name) > 0 for name in optional}, self, "more than 0"
+        )
+        zones = all(0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1 for x1, y1, x2, y2 in self.ignore)
+        require({"ignore": zones}, self, "zones of left < right and top < bottom in [0, 1]")
         require({"retries": self.retries is None or self.retries >= 0}, self, "0 or more")
 
 
@@ -235,7 +254,8 @@ def _made(make: Callable[[], Settings], where: str) -> Settings:
 
 
 def _kinds(kind: Any) -> tuple[Any, ...]:
-    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    parts = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    return tuple(get_origin(part) or part for part in parts)
 
 
 def _is_a(value: Any, kind: Any) -> bool:

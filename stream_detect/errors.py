@@ -9,7 +9,9 @@ StreamDetectError                70  a fault of ours when nothing below fits
 │   ├── SourceDenied                 wrong password, no permission
 │   ├── SourceTimeout                nothing came in time
 │   ├── SourceRefused                nobody listens there
-│   └── SourceUnsupported            not a picture or video that we can decode
+│   ├── SourceUnsupported            not a picture or video that we can decode
+│   ├── SourceEnded                  a live stream that ended
+│   └── DecoderDied                  the process that decoded it crashed or hung
 ├── WeightsError (OSError)        4  weights missing, damaged or of another kind
 └── DeviceLost (RuntimeError)    70  a GPU that was in use and no longer answers
 """
@@ -36,29 +38,52 @@ class OutputError(UsageError, OSError):
 
 
 class SourceError(StreamDetectError, OSError):
-    """A source that can't be read."""
+    """A source that can't be read. `fault` is a short word for counting: which kind of trouble it was."""
 
     exit_code = 3
+    fault = "broken"
 
 
 class SourceNotFound(SourceError):
     """No such file, path, host or device."""
 
+    fault = "not_found"
+
 
 class SourceDenied(SourceError):
     """Wrong password or no permission."""
+
+    fault = "denied"
 
 
 class SourceTimeout(SourceError):
     """Nothing came within the time-out."""
 
+    fault = "silent"
+
 
 class SourceRefused(SourceError):
     """Nobody listens at that address."""
 
+    fault = "refused"
+
 
 class SourceUnsupported(SourceError):
     """Bytes that are not a picture or a video that can be decoded here."""
+
+    fault = "unreadable"
+
+
+class SourceEnded(SourceError):
+    """A live stream that ended: live ones are not expected to."""
+
+    fault = "ended"
+
+
+class DecoderDied(SourceError):
+    """The process that decoded a source crashed, hung or was killed; another one takes its place."""
+
+    fault = "decoder"
 
 
 class ReaderGone(Exception):

@@ -27,7 +27,7 @@ from stream_detect.pace import Pace
 from stream_detect.sources import Source, SourceOptions, open_source
 from stream_detect.sources.reader import Reader
 from stream_detect.temporal import Decision
-from stream_detect.types import Alert, Face, FaceVerdict, FrameVerdict, Reason, State, Status
+from stream_detect.types import Alert, Face, FaceVerdict, FrameVerdict, Reason, Since, State, Status
 
 Line = FrameVerdict | Alert | Status
 Watchable = str | Feed | Source
@@ -183,7 +183,9 @@ class Watched:
             dropped.update({"unseen": max(0, counts.frames - seen)})
         told = {cause: number for cause, number in dropped.items() if number or cause in ALWAYS_TOLD}
         self.state, self.told_s = state, time.monotonic()
-        return Status(self.source.name, state, reason, counts.frames, self.analysed, told, run)
+        return Status(
+            self.source.name, state, reason, counts.frames, self.analysed, told, run, reconnects=counts.reconnects
+        )
 
 
 class Watching:
@@ -376,9 +378,13 @@ class Watching:
         return self._detector.find_faces(frames, self._settings.detect_side) if frames else []
 
     def _verdict(self, frame: Frame, faces: tuple[FaceVerdict, ...], reasons: tuple[Reason, ...]) -> FrameVerdict:
-        latency_ms = (time.monotonic() - frame.arrived_s) * 1000
+        since: Since = "arrival" if frame.captured_s is None else "capture"
+        start_s = frame.arrived_s if frame.captured_s is None else frame.captured_s
+        latency_ms = (time.monotonic() - start_s) * 1000
         seen_at = utc_text(frame.seen_at)
-        return FrameVerdict(frame.source, frame.index, frame.pts_s, seen_at, latency_ms, faces, self.run, reasons)
+        return FrameVerdict(
+            frame.source, frame.index, frame.pts_s, seen_at, latency_ms, faces, self.run, reasons, since
+        )
 
     def _told(self, frame: Frame, verdict: FrameVerdict, alerts: Sequence[Alert]) -> Iterator[FrameVerdict | Alert]:
         if self._on_frame is not None:

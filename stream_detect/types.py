@@ -28,6 +28,7 @@ Reason = Literal["no_face", "small_face", "blurred", "over_compressed", "frozen"
 State = Literal["connecting", "live", "stalled", "reconnecting", "ended", "failed"]
 Event = Literal["raised", "updated", "cleared"]
 Rule = Literal["sustained", "spike", "feed_swap"]
+Since = Literal["capture", "arrival"]  # what a latency counts from: the sender's clock, or when the packet came
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,6 +106,7 @@ class FrameVerdict:
     faces: tuple[FaceVerdict, ...]
     run: str = ""
     reasons: tuple[Reason, ...] = ()  # why a whole frame was not judged (corrupt, frozen)
+    latency_from: Since = "arrival"
 
     def to_json(self) -> dict[str, Any]:
         line: dict[str, Any] = {
@@ -116,6 +118,7 @@ class FrameVerdict:
             "pts_s": rounded(self.pts_s),
             "seen_at": self.seen_at,
             "latency_ms": rounded(self.latency_ms, 1),
+            "latency_from": self.latency_from,
             "faces": [face.to_json() for face in self.faces],
         }
         if self.reasons:
@@ -172,6 +175,7 @@ class Status:
     analysed: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
     run: str = ""
+    reconnects: Mapping[str, int] = field(default_factory=dict)  # lost connections and failed attempts, by `Fault`
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -184,6 +188,7 @@ class Status:
             "frames": self.frames,
             "analysed": self.analysed,
             "dropped": dict(self.dropped),
+            "reconnects": dict(self.reconnects),
         }
 
 

@@ -46,8 +46,9 @@ class Frame:
     source: str = ""
     index: int = 0  # counts every decoded frame of the source, from 0
     pts_s: float = 0.0  # seconds since the start of the stream
-    arrived_s: float = field(default_factory=time.monotonic)  # monotonic clock when the decoder gave it out
-    seen_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    arrived_s: float = field(default_factory=time.monotonic)  # monotonic clock when its packet came
+    seen_at: datetime = field(default_factory=lambda: datetime.now(UTC))  # capture time where known, else of arrival
+    captured_s: float | None = None  # capture time on the monotonic clock, by a sender's clock that can be believed
     matrix: Matrix = "bt601"
     is_full_range: bool = False
     is_corrupt: bool = False

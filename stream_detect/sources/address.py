@@ -3,6 +3,7 @@
 Nothing is opened here. A `Source` knows how FFmpeg has to be asked; `feed.py` asks.
 """
 
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -33,7 +34,7 @@ class SourceOptions:
 
     transport: Literal["tcp", "udp"] = "tcp"  # how RTSP carries its packets
     open_timeout_s: float = 10.0  # for connecting and for the first bytes, each
-    read_timeout_s: float = 5.0  # a live stream without a frame for that long is given up and opened anew
+    read_timeout_s: float = 2.5  # a live stream without a frame for that long is given up and opened anew
     retries: int | None = None  # failed attempts in a row before a live source is given up; None: for ever
     every_frame: bool | None = None  # wait for whoever reads rather than drop; None: files do, live sources don't
     ring_bytes: int | None = None  # encoded packets kept for evidence; None: 16 MiB for a live source, 0 for a file
@@ -43,6 +44,7 @@ class SourceOptions:
     rate_hz: int = 30  # frame rate asked of a camera, a screen or the synthetic pattern
     height_width: tuple[int, int] | None = None  # picture size asked of a camera or the synthetic pattern
     input_format: str | None = None  # FFmpeg's name of an input device, with its own addresses ("lavfi")
+    isolation: Literal["process", "thread"] | None = None  # where a CPU demuxes and decodes; None: as the source has it
     decoder: str | None = None  # cpu, or cuda:N for files and the network; None: where `watch`'s detector looks, or cpu
 
     def __post_init__(self) -> None:
@@ -50,6 +52,8 @@ class SourceOptions:
             raise UsageError(f"transport is tcp or udp, got {self.transport!r}")
         if self.decoder is not None and not re.fullmatch(r"cpu|cuda:\d+", self.decoder):
             raise UsageError(f"decoder is cpu or cuda:N, got {self.decoder!r}")
+        if self.isolation not in (None, "process", "thread"):
+            raise UsageError(f"isolation is process or thread, got {self.isolation!r}")
         for name in ("open_timeout_s", "read_timeout_s", "ring_s", "listen_timeout_s", "rate_hz"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be above 0, got {getattr(self, name)}")
@@ -80,6 +84,13 @@ class Source:
     def decoder(self) -> str:
         """Where pictures are to be decoded: "cpu" or "cuda:N"; a camera's or the screen's always on the CPU."""
         return self.options.decoder or "cpu" if self.kind in ("file", "network") else "cpu"
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether a process of its own demuxes and decodes: by default what the network sends, except for a GPU."""
+        asked = self.options.isolation
+        can = self.decoder == "cpu" and self.kind != "synthetic" and hasattr(os, "fork")
+        return can and (asked == "process" or (asked is None and self.kind == "network" and not self.options.listen))
 
     @property
     def ring_bytes(self) -> int:

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 
 from stream_detect.decode.clock import StreamClock
 from stream_detect.decode.frame import Frame
-from stream_detect.errors import SourceError, SourceRefused, SourceTimeout, StreamDetectError
+from stream_detect.errors import SourceEnded, SourceError, SourceRefused, SourceTimeout, StreamDetectError
 from stream_detect.mailbox import Mailbox, MailboxClosed
 from stream_detect.redact import redact
 from stream_detect.sources.address import Source
-from stream_detect.sources.feed import Feed
+from stream_detect.sources.opening import Connection, Opener, opener_for
 from stream_detect.sources.pace import Pacer
 from stream_detect.sources.retry import Backoff, Watch, can_connect
 from stream_detect.sources.ring import PacketRing
@@ -28,10 +28,11 @@ CAUSES = ("stale", "late", "corrupt")
 
 @dataclass(frozen=True)
 class Counts:
-    """How many frames were decoded, and how many frames or packets were dropped, by cause."""
+    """How many frames were decoded; frames or packets dropped, by cause; connections lost or not made, by fault."""
 
     frames: int
     dropped: dict[str, int]
+    reconnects: dict[str, int]
 
 
 class Reader:
@@ -52,6 +53,7 @@ class Reader:
         on_status: Callable[[Status], None] = lambda status: None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        opener: Opener | None = None,
     ) -> None:
         self.source = source
         self.error: Exception | None = None
@@ -61,6 +63,8 @@ class Reader:
         self._clock = clock
         self._num_frames = 0
         self._drops = Counter(dict.fromkeys(CAUSES, 0))
+        self._reconnects: Counter[str] = Counter()
+        self._opener = opener or opener_for(source)
         self._failures = 0  # in a row
         self._lived_s: float | None = None  # how long the last connection gave frames; None: it gave none
         self._stop = threading.Event()
@@ -71,7 +75,12 @@ class Reader:
 
     @property
     def counts(self) -> Counts:
-        return Counts(self._num_frames, dict(self._drops))
+        return Counts(self._num_frames, dict(self._drops), dict(self._reconnects))
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that decodes, where it is one of its own and runs."""
+        return self._opener.pid
 
     def start(self) -> "Reader":
         self._thread.start()
@@ -113,6 +122,8 @@ class Reader:
             self._finish("failed", str(error), error)
         except Exception as error:  # a fault of ours: whoever takes from the mailbox is to hear of it
             self._finish("failed", f"a fault while reading: {type(error).__name__}", error)
+        finally:
+            self._opener.close()
 
     def _finish(self, state: State, reason: str, error: Exception | None) -> None:
         self.error = error
@@ -130,9 +141,10 @@ class Reader:
                 words = self._read_once()
                 if words is not None:
                     return words
-                fault = SourceError(f"{self.source.address}: the stream ended")
+                fault: SourceError = SourceEnded(f"{self.source.address}: the stream ended")
             except SourceError as error:
                 fault = error
+            self._reconnects[fault.fault] += 1
             if not self._stop.is_set():
                 self._wait_to_retry(fault)
         return "stopped"
@@ -159,8 +171,8 @@ class Reader:
                 self._drops["stale"] += self._frames.put(frame)
             return (feed.warning or "the end") if feed.ends else None
 
-    def _open(self, newest_wins: bool) -> Feed:
-        return Feed(
+    def _open(self, newest_wins: bool) -> Connection:
+        return self._opener.open(
             self.source,
             clock=self._stream_clock,
             ring=self.ring,
@@ -203,7 +215,9 @@ class Reader:
     def _say(self, state: State, reason: str) -> None:
         counts = self.counts
         reason = redact(reason, self.source.url)
-        self._on_status(Status(self.source.name, state, reason, counts.frames, dropped=counts.dropped))
+        self._on_status(
+            Status(self.source.name, state, reason, counts.frames, dropped=counts.dropped, reconnects=counts.reconnects)
+        )
 
 
 def _wake_listener(source: Source) -> None:

@@ -16,6 +16,7 @@ KEYS: dict[str, dict[str, Any]] = {
         "pts_s": NUMBER,
         "seen_at": str,
         "latency_ms": MAYBE_NUMBER,
+        "latency_from": str,
         "faces": list,
     },
     "alert": {
@@ -41,6 +42,7 @@ KEYS: dict[str, dict[str, Any]] = {
         "frames": int,
         "analysed": int,
         "dropped": dict,
+        "reconnects": dict,
     },
     "score": {
         "path": str,
