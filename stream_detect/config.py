@@ -190,7 +190,8 @@ def build(cls: type[Settings], table: Any, where: str) -> Settings:
         ConfigError: for an unknown or missing key, or a value of another kind or range.
     """
     checked = checked_table(cls, table, where)
-    missing = [one.name for one in fields(cls) if one.default is MISSING and one.name not in checked]  # type: ignore[arg-type]
+    needed = [one for one in fields(cls) if one.default is MISSING and one.default_factory is MISSING]  # type: ignore[arg-type]
+    missing = [one.name for one in needed if one.name not in checked]
     if missing:
         raise ConfigError(f"{where}: {missing[0]} is missing")
     return _made(lambda: cls(**checked), where)
