@@ -1,5 +1,6 @@
 """A real RTSP server (GStreamer's) that a test can kill and bring back."""
 
+import signal
 import subprocess
 import threading
 from collections.abc import Iterable
@@ -48,14 +49,38 @@ class RtspServer:
         """Start, or bring back after `kill`, on the same port; returns when it serves."""
         options = {"port": self.port, "login": self.login, **self.options}
         arguments = [f"--{key}={value}" for key, value in options.items()]
-        self._process = subprocess.Popen([self.python, str(PROGRAM), *arguments], stdout=subprocess.PIPE, text=True)
+        command = [self.python, str(PROGRAM), *arguments]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert (line := self._answer()) == "ready\n", f"the RTSP server did not start: {line!r}"
+        return self
+
+    def tell(self, command: str) -> None:
+        """One of the commands of gst_rtsp_server.py, such as "codec h265"; returns when it is done."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{command}\n")
+        self._process.stdin.flush()
+        assert (line := self._answer()) == "ok\n", f"{command}: the RTSP server says {line!r}"
+
+    def pause(self) -> None:
+        """Stop the process (SIGSTOP): it accepts connections and answers nothing, until `go_on`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def _answer(self) -> str:
+        """The next line that the server prints; the server is killed if it takes too long."""
+        assert self._process is not None
         assert self._process.stdout is not None
         guard = threading.Timer(START_TIMEOUT_S, self._process.kill)
         guard.start()
         line = self._process.stdout.readline()
         guard.cancel()
-        assert line == "ready\n", f"the RTSP server did not start: {line!r}"
-        return self
+        guard.join()
+        return line
 
     @property
     def pid(self) -> int | None:
