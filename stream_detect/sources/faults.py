@@ -40,7 +40,8 @@ WORDS: dict[type[Exception], Words] = {  # the first that fits; what a person ca
     av.error.DecoderNotFoundError: (SourceUnsupported, "its codec is unknown here; convert it to H.264 first"),
     av.error.EOFError: (SourceError, "the stream ended before it began"),
 }
-UNREACHABLE = {
+BUSY, UNREACHABLE = "busy", "unreachable"  # faults beside those of the classes of errors
+NO_WAY = {
     errno.EHOSTUNREACH: "there is no way to that host; check the address and the network",
     errno.ENETUNREACH: "there is no way to that network; check the address and the network",
 }
@@ -60,7 +61,12 @@ def explain(
     if is_open and source.kind == "network" and getattr(error, "errno", None) == errno.EIO:
         return SourceError(f"{source.address}: the stream broke off")
     kind, words = _words(error, source)
-    return kind(f"{source.address}: {words}")
+    explained = kind(f"{source.address}: {words}")
+    if isinstance(error, av.error.HTTPTooManyRequestsError):
+        explained.fault = BUSY
+    elif source.kind == "network" and kind is SourceError and getattr(error, "errno", None) in (errno.EIO, *NO_WAY):
+        explained.fault = UNREACHABLE
+    return explained
 
 
 def _words(error: BaseException, source: Source) -> Words:
@@ -77,8 +83,8 @@ def _words(error: BaseException, source: Source) -> Words:
         if isinstance(error, known):
             return words
     number = getattr(error, "errno", None)
-    if number in UNREACHABLE:
-        return SourceError, UNREACHABLE[number]
+    if number in NO_WAY:
+        return SourceError, NO_WAY[number]
     if isinstance(error, av.error.InvalidDataError):
         return SourceUnsupported, "what the server sends is not a video stream; check the path"
     if number == errno.EIO and source.kind == "network":

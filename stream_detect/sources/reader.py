@@ -1,5 +1,7 @@
 """A thread that follows a source for as long as it lives, reconnects when it breaks and feeds a mailbox."""
 
+import math
+import re
 import threading
 import time
 from collections import Counter
@@ -11,18 +13,21 @@ from urllib.parse import urlsplit
 
 from stream_detect.decode.clock import StreamClock
 from stream_detect.decode.frame import Frame
-from stream_detect.errors import SourceEnded, SourceError, SourceRefused, SourceTimeout, StreamDetectError
+from stream_detect.errors import SourceEnded, SourceError, SourceTimeout, StreamDetectError
 from stream_detect.mailbox import Mailbox, MailboxClosed
 from stream_detect.redact import redact
 from stream_detect.sources.address import Source
+from stream_detect.sources.knock import door_of
 from stream_detect.sources.opening import Connection, Opener, opener_for
 from stream_detect.sources.pace import Pacer
-from stream_detect.sources.retry import Backoff, Watch, can_connect
+from stream_detect.sources.retry import Backoff, Vigil, Watch, can_connect
 from stream_detect.sources.ring import PacketRing
 from stream_detect.types import State, Status
 
 STEADY_S = 5.0  # a connection that gave frames for so long was a success: delays and retries start afresh
 MARGIN_S = 1.0
+ABORT_AGAIN_S = 0.2
+REMIND_EVERY_S = 10.0  # a source that stays lost is told of this often, however many attempts fail
 CAUSES = ("stale", "late", "corrupt")
 
 
@@ -35,6 +40,15 @@ class Counts:
     reconnects: dict[str, int]
 
 
+@dataclass(frozen=True)
+class Told:
+    """What was last said of a source, and when: so that it isn't said again at each attempt."""
+
+    state: str
+    kind: str
+    at_s: float
+
+
 class Reader:
     """Follows one source in a thread of its own; frames go to `frames`, what becomes of the source to `on_status`.
 
@@ -42,8 +56,9 @@ class Reader:
     decoded because decoding fell behind the stream, "corrupt" packets could not be decoded.
 
     When the source is done the mailbox is closed, with the error if there was one. `on_status` is called in the
-    reader's thread and must not wait. `close` may be called twice; the thread ends within the read time-out, or the
-    open time-out where it is just connecting.
+    reader's thread and must not wait. It hears when a source is lost, when what is wrong with it changes, and else
+    seldom, never of each attempt. `close` may be called twice; the thread ends within the read time-out, or the open
+    time-out where it is just connecting and that can't be broken off.
     """
 
     def __init__(
@@ -69,8 +84,10 @@ class Reader:
         self._lived_s: float | None = None  # how long the last connection gave frames; None: it gave none
         self._stop = threading.Event()
         self._stream_clock = StreamClock(source.is_live)
-        self._backoff = Backoff()
-        self._watch = Watch(source.host_port, self._stop, clock)
+        self._told = Told("", "", -math.inf)
+        self._backoff = Backoff(clock=clock)
+        self._door = door_of(source)
+        self._watch = Watch(source, self._door, self._stop, clock)
         self._thread = threading.Thread(target=self._run, name=f"reader {source.name}", daemon=True)
 
     @property
@@ -90,14 +107,18 @@ class Reader:
         """Ask the thread to end, without waiting for it; what is in the mailbox can still be taken."""
         self._stop.set()
         self._frames.close()
-        if self.source.options.listen and self._thread.is_alive():
-            _wake_listener(self.source)
+        if self._thread.is_alive():
+            self._opener.abort()
+            if self.source.options.listen:
+                _wake_listener(self.source)
 
     def close(self) -> None:
         """Stop, and wait for the thread for as long as a read may take."""
         self.stop()
-        if self._thread.is_alive():
-            self._thread.join(self.source.options.read_timeout_s + MARGIN_S)
+        until_s = time.monotonic() + self.source.options.read_timeout_s + MARGIN_S
+        while self._thread.is_alive() and time.monotonic() < until_s:
+            self._thread.join(ABORT_AGAIN_S)
+            self._opener.abort()  # again: it may have begun to open just after `stop`
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait for the source to be done; returns whether it is."""
@@ -144,7 +165,6 @@ class Reader:
                 fault: SourceError = SourceEnded(f"{self.source.address}: the stream ended")
             except SourceError as error:
                 fault = error
-            self._reconnects[fault.fault] += 1
             if not self._stop.is_set():
                 self._wait_to_retry(fault)
         return "stopped"
@@ -172,6 +192,21 @@ class Reader:
             return (feed.warning or "the end") if feed.ends else None
 
     def _open(self, newest_wins: bool) -> Connection:
+        self._watch.tries()
+        if self._door is None:
+            return self._connect(newest_wins)
+        vigil = Vigil(self._door, self._opener.abort, f"vigil {self.source.name}")
+        try:
+            with vigil:
+                return self._connect(newest_wins)
+        except SourceError:
+            if vigil.has_aborted:  # the server is back: what was waited for was from before
+                return self._connect(newest_wins)
+            raise
+        finally:
+            vigil.close()
+
+    def _connect(self, newest_wins: bool) -> Connection:
         return self._opener.open(
             self.source,
             clock=self._stream_clock,
@@ -182,24 +217,37 @@ class Reader:
         )
 
     def _wait_to_retry(self, fault: SourceError) -> None:
-        """Say what went wrong and wait.
+        """Say what went wrong and wait, longer if nobody is there.
 
         Raises:
-            SourceError: `fault`, if there is to be no further attempt.
+            SourceError: `fault` or a later one, if there is to be no further attempt.
         """
         if self._lived_s is not None and self._lived_s >= STEADY_S:
             self._failures = 0
             self._backoff.reset()
-        self._failures += 1
-        if self._is_final():
-            raise fault
+        waited_for: SourceError | None = fault
+        while waited_for is not None and not self._stop.is_set():
+            fault = waited_for
+            self._failures += 1
+            self._reconnects[fault.fault] += 1
+            if self._is_final():
+                raise fault
+            self._say_lost(fault)
+            delay_s = 0.0 if self._waits_for_publisher(fault) else self._backoff.next_delay_s(fault)
+            waited_for = self._watch.wait(delay_s, fault)
+            self._lived_s = None
+
+    def _say_lost(self, fault: SourceError) -> None:
+        """Tell of a failure, if it is the first, of another kind than the last, or none was told of lately."""
+        kind, now_s = re.sub(r"\d+\.\d+", "", str(fault)), self._clock()
+        is_news = self._told.state != "reconnecting" or self._told.kind != kind
+        if not is_news and now_s - self._told.at_s < REMIND_EVERY_S:
+            return
         if self._lived_s is not None and isinstance(fault, SourceTimeout):
             self._say("stalled", str(fault))
-        self._watch.is_down = isinstance(fault, SourceRefused)
-        delay_s = 0.0 if self._waits_for_publisher(fault) else self._backoff.next_delay_s()
-        self._say("reconnecting", f"{fault}; next attempt in {delay_s:.0f} s")
-        if self._watch.wait(delay_s):
-            self._backoff.reset()
+        attempts = f" ({self._failures} attempts failed)" if self._failures > 1 else ""
+        self._say("reconnecting", f"{fault}; trying again{attempts}")
+        self._told = Told("reconnecting", kind, now_s)
 
     def _is_final(self) -> bool:
         """Whether no more attempts are to follow. A camera or screen that isn't there at first won't come by itself."""
@@ -214,6 +262,7 @@ class Reader:
 
     def _say(self, state: State, reason: str) -> None:
         counts = self.counts
+        self._told = Told(state, "", self._clock())
         reason = redact(reason, self.source.url)
         self._on_status(
             Status(self.source.name, state, reason, counts.frames, dropped=counts.dropped, reconnects=counts.reconnects)
