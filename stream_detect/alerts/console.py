@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_detect.alerts.sink import Line, Sink
+from stream_detect.alerts.troubles import Troubles
 from stream_detect.errors import ReaderGone
 from stream_detect.types import Alert, FaceVerdict, FrameVerdict, Score, Status
 
@@ -79,12 +80,13 @@ class PlainConsole:
     def __init__(self, stream: Writable) -> None:
         self._stream = stream
         self._views = Views()
+        self._troubles = Troubles()
         self._is_closed = False
 
     def take(self, line: Line) -> None:
         self._views.take(line)
-        if isinstance(line, Status) and (line.state != "live" or line.reason):
-            self._say(status_words(line))
+        if isinstance(line, Status) and (news := self._troubles.news(line)):
+            self._say(f"{news.source}  {news.text}")
         elif isinstance(line, Alert) and line.event != "updated":
             self._say(alert_words(line))
 
@@ -181,11 +183,6 @@ def face_words(face: FaceVerdict) -> str:
     why = f" {', '.join(face.reasons)}" if face.reasons else ""
     number = "" if face.track is None else f"#{face.track} "
     return f"{number}{face.verdict}{probability}{running}{why}"
-
-
-def status_words(status: Status) -> str:
-    reason = f": {status.reason}" if status.reason else ""
-    return f"{status.source}  {status.state}{reason}"
 
 
 def alert_words(alert: Alert) -> str:
