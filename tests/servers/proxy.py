@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Final
 
 from tests.servers.ports import free_port
+from tests.servers.rtp import Interleaved, Tamper
 
 # What becomes of open connections, and of new ones, until `heal`:
 FAULTS: Final = (
@@ -38,6 +39,7 @@ class Link:
         self.client = client
         self.server = server
         self.is_dead = server is None  # nothing passes any more, whatever becomes of the proxy
+        self.rtsp: Interleaved | None = None
         self.pending: dict[socket.socket, bytearray] = {client: bytearray()}
         if server is not None:
             self.pending[server] = bytearray()
@@ -59,14 +61,27 @@ class FaultProxy:
 
     `suffer` and `heal` return when it is so. One thread serves all connections. `accepted_s` are the moments, on the
     monotonic clock, at which connections came; `passed` counts the server's bytes that went through.
+
+    Where `is_rtsp`, each RTP packet goes through `tamper` and each SDP through `describe`, as they are at that moment.
     """
 
-    def __init__(self, target: int, *, port: int | None = None, trickle_bytes_s: int = 200, seed: int = 0) -> None:
+    def __init__(
+        self,
+        target: int,
+        *,
+        port: int | None = None,
+        trickle_bytes_s: int = 200,
+        seed: int = 0,
+        is_rtsp: bool = False,
+    ) -> None:
         self.target = target
         self.port = port or free_port()
         self.trickle_bytes_s = trickle_bytes_s
         self.fault = ""
         self.passed = 0
+        self.is_rtsp = is_rtsp
+        self.tamper: Tamper = as_it_is
+        self.describe: Callable[[str], str] = str
         self.accepted_s: deque[float] = deque(maxlen=100_000)
         self._dice = random.Random(seed)
         self._links: list[Link] = []
@@ -208,7 +223,9 @@ class FaultProxy:
             except OSError:
                 _close(client, RESET)
                 return
-        self._links.append(Link(client, server))
+        self._links.append(link := Link(client, server))
+        if self.is_rtsp:
+            link.rtsp = Interleaved(lambda packet: self.tamper(packet), lambda sdp: self.describe(sdp))
 
     def _drop_links(self, how: bytes | None = None) -> None:
         for link in list(self._links):
@@ -266,6 +283,7 @@ class FaultProxy:
             return
         if end is link.server:
             self.passed += len(came)
+            came = link.rtsp(came) if link.rtsp is not None else came
             came = self._dice.randbytes(len(came)) if self.fault == "garbage" else came
         link.pending[other] += came
         self._write(link, other)
@@ -283,6 +301,10 @@ class FaultProxy:
         for link in list(self._links):
             if link.server is not None and not link.is_dead and not link.pending[link.client]:
                 self._read(link, link.server, max(1, int(self.trickle_bytes_s * TICK_S)))
+
+
+def as_it_is(packet: bytes) -> bytes | None:
+    return packet
 
 
 def _close(end: socket.socket, how: bytes | None) -> None:

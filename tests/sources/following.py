@@ -20,10 +20,11 @@ class Following:
     def __init__(self, text: str, options: SourceOptions = QUICK, *, newest_wins: bool = True) -> None:
         self.frames: list[Frame] = []
         self.statuses: list[Status] = []
+        self.said_s: list[float] = []  # when, on the monotonic clock
         self.error: SourceError | None = None
         self.source = open_source(text, options=options)
         self._box = Mailbox[Frame](1 if newest_wins else 4, newest_wins=newest_wins)
-        self.reader = Reader(self.source, self._box, self.statuses.append)
+        self.reader = Reader(self.source, self._box, self._hear)
 
     @property
     def states(self) -> list[str]:
@@ -54,6 +55,10 @@ class Following:
     def drain(self, timeout_s: float = 15.0) -> None:
         """Take until the source is done."""
         self.wait_until(lambda: self._box.is_drained, timeout_s, "the end")
+
+    def _hear(self, status: Status) -> None:
+        self.said_s.append(time.monotonic())
+        self.statuses.append(status)
 
     def _take(self) -> None:
         try:
