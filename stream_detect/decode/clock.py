@@ -1,8 +1,12 @@
 """Seconds since the start of a stream, from time stamps that may be missing, jump or run backwards."""
 
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
 SMALLEST_STEP_S = 0.001
+SLOWEST_PACE = 0.5  # of wall time against the monotonic clock's, while it catches up
 LARGEST_JUMP_S = 10.0  # a live stream whose stamps jump further than the wall clock by this much has a new clock
 
 
@@ -18,6 +22,7 @@ class StreamClock:
         self._origin_s: float | None = None  # the stamp, in seconds, of pts_s == 0
         self._last_s: float | None = None
         self._last_arrived_s = 0.0
+        self._wall = WallTime()
 
     @property
     def last_s(self) -> float | None:
@@ -49,6 +54,10 @@ class StreamClock:
         self._last_s, self._last_arrived_s = pts_s, arrived_s
         return pts_s
 
+    def seen_at(self, at_s: float) -> datetime:
+        """The wall time of a moment on the monotonic clock; of a later frame it is never earlier."""
+        return self._wall.at(at_s)
+
     def _expected(self, arrived_s: float, frame_s: float) -> float:
         if self._last_s is None:
             return 0.0
@@ -59,3 +68,23 @@ class StreamClock:
         if self._last_s is None:
             return False
         return pts_s <= self._last_s or (self._is_live and abs(pts_s - expected_s) > LARGEST_JUMP_S)
+
+
+class WallTime:
+    """Wall time that never steps back: where it should, it runs at half its pace until the rest has caught up."""
+
+    def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._wall = wall
+        self._monotonic = monotonic
+        self._last: datetime | None = None
+        self._last_s = 0.0  # the monotonic clock's time when that was told
+
+    def at(self, at_s: float) -> datetime:
+        """The wall time (UTC) of a moment on the monotonic clock."""
+        now_s = self._monotonic()
+        told = datetime.fromtimestamp(self._wall() - (now_s - at_s), UTC)
+        if self._last is not None:
+            pace = timedelta(seconds=SLOWEST_PACE * max(0.0, now_s - self._last_s))
+            told = max(told, self._last + pace)
+        self._last, self._last_s = told, now_s
+        return told

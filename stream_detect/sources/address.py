@@ -26,6 +26,8 @@ WEBCAM = re.compile(r"webcam(?::(?P<device>.+))?")
 SCREEN = re.compile(r"screen(?::(?P<width>\d+)x(?P<height>\d+)\+(?P<left>\d+)\+(?P<top>\d+))?")
 PLAIN_AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:@/?#]+)(:\d+)?")
 PROBE_US, PROBE_BYTES = 1_000_000, 1_000_000  # how long FFmpeg looks at a live stream before it gives frames
+BRIEF = {"analyzeduration": "500000", "probesize": "32", "fpsprobesize": "0"}  # RTSP's description says all before
+THOROUGH = {"analyzeduration": str(PROBE_US), "probesize": str(PROBE_BYTES), "fpsprobesize": "-1"}
 
 
 @dataclass(frozen=True)
@@ -163,11 +165,11 @@ def _network_options(scheme: str, options: SourceOptions) -> dict[str, str]:
     """FFmpeg's options; its own time-out comes after PyAV's and is there for where that isn't asked."""
     timeout_us = str(int(1e6 * (1.0 + max(options.open_timeout_s, options.read_timeout_s))))
     listen_s = str(max(1, round(options.listen_timeout_s)))
-    probing = {"analyzeduration": str(PROBE_US), "probesize": str(PROBE_BYTES)}
+    probing = THOROUGH
     if scheme.startswith("rtsp"):
         if options.listen:
             return {**probing, "rtsp_flags": "listen", "listen_timeout": listen_s}
-        return {**probing, "rtsp_transport": options.transport, "timeout": timeout_us}
+        return {**BRIEF, "rtsp_transport": options.transport, "timeout": timeout_us}
     if scheme.startswith("rtmp"):
         waiting = {"listen": "1", "timeout": listen_s} if options.listen else {}
         return {**probing, **waiting, "rw_timeout": timeout_us}

@@ -4,7 +4,7 @@ import os
 import stat
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -18,13 +18,15 @@ from av.video.stream import VideoStream
 from stream_detect import CV2_CAME_FIRST
 from stream_detect.decode.clock import StreamClock
 from stream_detect.decode.convert import Converter, Planes, check_area
+from stream_detect.decode.damage import damage_of
 from stream_detect.decode.frame import Frame, Layout, Matrix
 from stream_detect.decode.nvdec import DecoderFault, Hardware, Patience, hardware_for, is_of_accelerator, one_line
 from stream_detect.errors import SourceDenied, SourceNotFound, SourceTimeout, SourceUnsupported
-from stream_detect.sources.address import Source
+from stream_detect.sources.address import BRIEF, THOROUGH, Source
 from stream_detect.sources.faults import explain
 from stream_detect.sources.pace import Backlog
 from stream_detect.sources.ring import PacketRing, StreamTemplate, VideoPacket
+from stream_detect.sources.times import SenderClock
 
 NOT_VIDEO = {
     "tty",
@@ -73,6 +75,8 @@ class Feed(AbstractContextManager["Feed"]):
         self._ring = ring
         self._first_index = first_index
         self._converter = Converter()
+        self._sender = SenderClock()
+        self._came_s = 0.0  # when the last packet came, on the monotonic clock
         self._num_broken = 0
         self._tainted_until_s = 0.0  # of the stream: pictures may be built on a damaged one until then
         self._is_described = False
@@ -100,7 +104,17 @@ class Feed(AbstractContextManager["Feed"]):
         return self.source.decoder != "cpu" and not self.decoding
 
     def _open(self, hardware: Hardware | None) -> None:
-        self._container = _open(self.source, hardware.accelerator() if hardware else None)
+        is_brief = BRIEF.items() <= self.source.ffmpeg_options.items()
+        try:
+            self._open_as(hardware, {})
+        except SourceUnsupported as error:
+            if not is_brief or error.__cause__ is not None:  # FFmpeg could not open it
+                raise
+            self._open_as(hardware, THOROUGH)  # its description did not say all
+
+    def _open_as(self, hardware: Hardware | None, probing: Mapping[str, str]) -> None:
+        accelerator = hardware.accelerator() if hardware else None
+        self._container = _open(self.source, accelerator, {**self.source.ffmpeg_options, **probing})
         try:
             self._stream = self._choose_stream(hardware)
             self._duration_s = (self._container.duration or 0) / av.time_base
@@ -182,6 +196,7 @@ class Feed(AbstractContextManager["Feed"]):
             self._rebase()
 
     def _rebase(self) -> None:
+        self._sender = SenderClock()
         self._clock.rebase(follows_arrival=self._container.format.name in COUNTS_FRAMES)
 
     def close(self) -> None:
@@ -224,6 +239,7 @@ class Feed(AbstractContextManager["Feed"]):
         try:
             for packet in self._container.demux():
                 before_s, came_s = came_s, time.monotonic()
+                self._came_s = came_s
                 self._backlog.read(came_s - asked_s, came_s - before_s)
                 yield self._kept(packet) if packet.stream_index == self._stream.index else None
                 asked_s = time.monotonic()
@@ -287,13 +303,14 @@ class Feed(AbstractContextManager["Feed"]):
             self._stream.codec_context.skip_frame = "DEFAULT"
 
     def _frame(self, picture: VideoFrame) -> Frame:
-        arrived_s = time.monotonic()
+        arrived_s = self._came_s
         try:
             planes, layout, matrix, is_full_range = self._planes(picture)
         except SourceUnsupported as error:
             raise SourceUnsupported(f"{self.source.address}: {error}") from error
         index, self.num_frames = self._first_index + self.num_frames, self.num_frames + 1
         pts_s = self._clock.tick(picture.pts, picture.time_base, arrived_s, self._frame_s)
+        captured_s = self._captured_s(picture, arrived_s)
         frame = Frame(
             planes,
             layout,
@@ -301,11 +318,22 @@ class Feed(AbstractContextManager["Feed"]):
             index=index,
             pts_s=pts_s,
             arrived_s=arrived_s,
+            captured_s=captured_s,
+            seen_at=self._clock.seen_at(arrived_s if captured_s is None else captured_s),
             matrix=matrix,
             is_full_range=is_full_range,
-            is_corrupt=self._is_tainted(picture, pts_s),
+            is_corrupt=self._is_tainted(picture, pts_s) or self._is_damaged(planes, layout),
         )
         return frame.turned(round(picture.rotation / 90)) if picture.rotation else frame
+
+    def _captured_s(self, picture: VideoFrame, arrived_s: float) -> float | None:
+        if self._container.format.name != "rtsp" or picture.pts is None or not picture.time_base:
+            return None
+        stamp_s = float(picture.pts * picture.time_base)
+        return self._sender.captured_s(stamp_s, self._container.start_time_realtime, arrived_s)
+
+    def _is_damaged(self, planes: Planes, layout: Layout) -> bool:
+        return self._hardware is None and damage_of(planes, layout) is not None
 
     def _planes(self, picture: VideoFrame) -> tuple[Planes, Layout, Matrix, bool]:
         hardware = self._hardware
@@ -331,8 +359,8 @@ class Feed(AbstractContextManager["Feed"]):
         return pts_s < self._tainted_until_s
 
 
-def _open(source: Source, hwaccel: HWAccel | None = None) -> InputContainer:
-    """The container under an address.
+def _open(source: Source, hwaccel: HWAccel | None, asked: Mapping[str, str]) -> InputContainer:
+    """The container under an address, opened with FFmpeg's options as `asked`.
 
     Raises:
         DecoderFault: if it could have been opened but for `hwaccel`.
@@ -352,7 +380,7 @@ def _open(source: Source, hwaccel: HWAccel | None = None) -> InputContainer:
             url,
             "r",
             source.format,
-            options=dict(source.ffmpeg_options),
+            options=dict(asked),
             timeout=timeout,
             metadata_errors="replace",
             hwaccel=hwaccel,
