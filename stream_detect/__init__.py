@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         UsageError,
         WeightsError,
     )
-    from stream_detect.pipeline import watch
+    from stream_detect.pipeline import Watching, watch
     from stream_detect.sources import SourceOptions, open_source
     from stream_detect.types import Alert, Face, FaceVerdict, FrameVerdict, Score, Status
 
@@ -76,6 +76,7 @@ __all__ = [
     "StreamDetectError",
     "UsageError",
     "WatchSettings",
+    "Watching",
     "WeightsError",
     "open_source",
     "watch",
@@ -84,7 +85,7 @@ __all__ = [
 MODULES = {
     "stream_detect.config": ("DecisionSettings", "Feed", "WatchSettings"),
     "stream_detect.detector": ("Detector",),
-    "stream_detect.pipeline": ("watch",),
+    "stream_detect.pipeline": ("Watching", "watch"),
     "stream_detect.sources": ("SourceOptions", "open_source"),
     "stream_detect.types": ("Alert", "Face", "FaceVerdict", "FrameVerdict", "Score", "Status"),
 }

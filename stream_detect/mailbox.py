@@ -1,6 +1,7 @@
 """The only place where threads meet: a small bounded box in which the newest wins, or in which the writer waits."""
 
 import threading
+import time
 from collections import deque
 from typing import Generic, TypeVar
 
@@ -24,10 +25,11 @@ class Mailbox(Generic[T]):
         self.capacity = capacity
         self.newest_wins = newest_wins
         self._bell = bell
-        self._items: deque[T] = deque()
+        self._items: deque[tuple[T, float]] = deque()  # each with when it was put
         self._changed = threading.Condition()
         self._is_closed = False
         self._error: BaseException | None = None
+        self.waited_s = 0.0  # how long the item last taken had been in the box, in seconds; for who takes
 
     def put(self, item: T, timeout_s: float | None = None) -> int:
         """Add an item; returns how many older ones had to go for it (0 unless `newest_wins`).
@@ -44,7 +46,7 @@ class Mailbox(Generic[T]):
             displaced = max(0, len(self._items) + 1 - self.capacity)
             for _ in range(displaced):
                 self._items.popleft()
-            self._items.append(item)
+            self._items.append((item, time.monotonic()))
             self._ring()
         return displaced
 
@@ -57,13 +59,19 @@ class Mailbox(Generic[T]):
         with self._changed:
             self._changed.wait_for(lambda: self._items or self._is_closed, timeout_s)
             if self._items:
-                item = self._items.popleft()
+                item, put_s = self._items.popleft()
+                self.waited_s = time.monotonic() - put_s
                 self._changed.notify_all()
                 return item
             error, self._error = self._error, None
         if error is not None:
             raise error
         return None
+
+    def peek(self) -> T | None:
+        """What `take` would give now, which stays in the box; None if nothing is there."""
+        with self._changed:
+            return self._items[0][0] if self._items else None
 
     def close(self, error: BaseException | None = None) -> None:
         """No more items; those inside can still be taken, then `error` is raised. The first call decides."""

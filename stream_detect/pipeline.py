@@ -5,42 +5,42 @@
 Everything that is said comes out of one iterator, in order: frames, alerts, and what became of the sources.
 """
 
+import itertools
 import math
 import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from stream_detect.config import DecisionSettings, Feed, WatchSettings
-from stream_detect.decode.frame import Frame, faults_of_a_device
+from stream_detect.decode.frame import Frame
 from stream_detect.errors import DeviceLost, UsageError
-from stream_detect.faces.tracker import Tracker, TrackerSettings
 from stream_detect.mailbox import Mailbox, wait_for_any
-from stream_detect.pace import Pace
-from stream_detect.sources import Source, SourceOptions, open_source
+from stream_detect.sources import Source
 from stream_detect.sources.reader import Reader
-from stream_detect.temporal import Decision
-from stream_detect.types import Alert, Face, FaceVerdict, FrameVerdict, Reason, Since, State, Status
+from stream_detect.stats import FeedStats, Observer, Stage
+from stream_detect.turns import Effort, Turn, in_turn
+from stream_detect.types import Alert, Face, FaceVerdict, FrameVerdict, Reason, Since, Status
+from stream_detect.watched import FINAL, Wanted, Watchable, Watched, decoded_on, opened_source, unique, wanted_of
+
+__all__ = ["Judge", "Line", "OnFrame", "Watchable", "Watching", "decoded_on", "opened_source", "unique", "watch"]
 
 Line = FrameVerdict | Alert | Status
-Watchable = str | Feed | Source
 OnFrame = Callable[[Frame, FrameVerdict], None]
+Order = tuple[Literal["add", "change", "remove"], str, Wanted | None]  # what is to be done with which feed
 
 LOOK_AROUND_S = 0.2  # how long the loop waits at most before it looks at the clock
-PATIENCE_S = 2.0  # how long readers are waited for at the end, all of them together
-STATUSES = 256  # status lines that may wait to be told
-FINAL: tuple[State, ...] = ("ended", "failed")
-ALWAYS_TOLD = ("stale", "corrupt")  # causes that every status names, at 0 too
-STILL_LOOK_S = 0.5  # how often a picture on a GPU is compared with the one before: each time the GPU is waited for
-LIGHT_QUEUE = 3  # so many times as many frames may wait of a feed of which some are judged only
-SPARSE_ROWS = 16  # every so manieth row is compared first to see whether a picture stands still
+PATIENCE_S = 1.0  # how long readers are waited for at the end, all of them together
+STATUSES = 1024  # status lines that may wait to be told
+ORDERS = 4096  # changes of feeds that may wait for the loop
+ORDER_TIMEOUT_S = 1.0
+GATHER_ON_GPU_S = 0.004  # a batch on a GPU waits so long for the frames of other feeds
 
 
 @runtime_checkable
@@ -48,7 +48,8 @@ class Judge(Protocol):
     """What `watch` needs of a detector.
 
     One that takes frames which lie on a GPU says so by an attribute `decode_device`, "cuda:N": files and network
-    sources are then decoded there, as far as that GPU can.
+    sources are then decoded there, as far as that GPU can. One of which feeds may ask for a part of its experts has a
+    mapping `experts` by name, and its `judge` takes their names as `experts=`.
     """
 
     @property
@@ -67,6 +68,7 @@ def watch(
     decision: DecisionSettings | None = None,
     on_frame: OnFrame | None = None,
     stop: threading.Event | None = None,
+    observer: Observer | None = None,
     **changes: Any,
 ) -> Iterator[Line]:
     """Watch sources until they end, and say everything that there is to say about them, in order.
@@ -80,6 +82,7 @@ def watch(
         decision: when an alert is raised; what the detector's weights say by default.
         on_frame: is called with each frame and what was said of it, before the line is given out.
         stop: once set, the sources are left, with their last lines, as if they had ended.
+        observer: hears how long each stage took.
 
     Yields:
         A `FrameVerdict` for each analysed frame, `Alert`s right after the frame that caused them, a `Status` whenever
@@ -92,22 +95,14 @@ def watch(
     """
     settings = changed(settings or WatchSettings(), changes)
     listed = [sources] if isinstance(sources, (str, Feed, Source)) else list(sources)
-    device = getattr(detector, "decode_device", "cpu")
-    opened = unique([decoded_on(opened_source(source, settings), device) for source in listed])
-    if not opened:
+    if not listed:
         raise UsageError("nothing to watch: give at least one source, such as rtsp://host/path, a file or webcam")
-    return _watching(opened, detector, settings, decision or detector.decision, on_frame, stop or threading.Event())
+    watching = Watching(listed, detector, settings, decision, on_frame, observer=observer)
+    return _lines_of(watching, stop or threading.Event())
 
 
-def _watching(
-    sources: Sequence[Source],
-    detector: Judge,
-    settings: WatchSettings,
-    decision: DecisionSettings,
-    on_frame: OnFrame | None,
-    stop: threading.Event,
-) -> Iterator[Line]:
-    with Watching(sources, detector, settings, decision, on_frame) as watching:
+def _lines_of(watching: "Watching", stop: threading.Event) -> Iterator[Line]:
+    with watching:
         yield from watching.lines(stop)
 
 
@@ -124,117 +119,73 @@ def changed(settings: WatchSettings, changes: Mapping[str, Any]) -> WatchSetting
         raise UsageError(f"unknown setting among {', '.join(changes)}; expected some of {known}") from error
 
 
-def opened_source(source: Watchable, settings: WatchSettings) -> Source:
-    """The source under an address with the run's options, which a feed's own ones override."""
-    if isinstance(source, Source):
-        return source
-    feed = Feed(source) if isinstance(source, str) else source
-    transport: Literal["tcp", "udp"] = "udp" if (feed.transport or settings.transport) == "udp" else "tcp"
-    options = SourceOptions(
-        transport=transport,
-        retries=settings.retries if feed.retries is None else feed.retries,
-        every_frame=settings.every_frame if feed.every_frame is None else feed.every_frame,
-    )
-    return open_source(feed.url, name=feed.name, options=options)
-
-
-def decoded_on(source: Source, device: str) -> Source:
-    """The source, decoded on "cpu" or "cuda:N" unless its own options say where."""
-    if source.options.decoder is not None:
-        return source
-    return replace(source, options=replace(source.options, decoder=device))
-
-
-def unique(sources: Sequence[Source]) -> list[Source]:
-    """The sources with names of which no two are the same: cam, cam#2, cam#3."""
-    taken: Counter[str] = Counter()
-    named = []
-    for source in sources:
-        taken[source.name] += 1
-        number = taken[source.name]
-        named.append(source if number == 1 else replace(source, name=f"{source.name}#{number}"))
-    return named
-
-
-@dataclass(slots=True)
-class Watched:
-    """One source: its reader, its tracks, its decision and its counts."""
-
-    source: Source
-    frames: Mailbox[Frame]
-    reader: Reader
-    pace: Pace
-    tracker: Tracker
-    decision: Decision
-    stillness: "Stillness"
-    sought: Future[list[list[Face]]] | None = None  # the faces of the frame before, if they are still searched for
-    analysed: int = 0
-    unjudged: Counter[str] = field(default_factory=Counter)  # frames that were taken and not judged, by cause
-    state: State = "connecting"
-    told_s: float = field(default_factory=time.monotonic)  # when its status was last told
-    ending: Status | None = None  # its last status, told when its last frame was judged
-
-    def status(self, state: State, reason: str, run: str) -> Status:
-        counts = self.reader.counts
-        dropped = Counter(counts.dropped)
-        dropped.update(self.unjudged)
-        if state in FINAL:
-            seen = self.analysed + self.unjudged.total() + counts.dropped.get("stale", 0)
-            dropped.update({"unseen": max(0, counts.frames - seen)})
-        told = {cause: number for cause, number in dropped.items() if number or cause in ALWAYS_TOLD}
-        self.state, self.told_s = state, time.monotonic()
-        return Status(
-            self.source.name, state, reason, counts.frames, self.analysed, told, run, reconnects=counts.reconnects
-        )
-
-
 class Watching:
-    """The sources of one run and the one loop that judges their frames. Close it, or use it in a `with`."""
+    """The feeds of one run and the one loop that judges their frames. Close it, or use it in a `with`.
+
+    Feeds can be added, changed and removed from any thread while `lines` is iterated, the iterating one included:
+    nothing waits for the loop, which does it at its next turn.
+
+    Args:
+        feeds: that are watched from the beginning; those of one name get numbers.
+        detector: shared by all feeds.
+        settings: how to watch.
+        decision: when an alert is raised; what the detector's weights say by default.
+        on_frame: is called with each frame and what was said of it, before the line is given out.
+        observer: hears how long each stage took.
+        stays: whether to go on when no feed is left.
+
+    Raises:
+        SourceError: if nothing can ever be reached under an address.
+        UsageError: for an expert that the detector does not have, or a decision that can't be meant.
+    """
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        feeds: Sequence[Watchable],
         detector: Judge,
-        settings: WatchSettings,
-        decision: DecisionSettings,
+        settings: WatchSettings | None = None,
+        decision: DecisionSettings | None = None,
         on_frame: OnFrame | None = None,
+        *,
+        observer: Observer | None = None,
+        stays: bool = False,
     ) -> None:
         self.run = uuid.uuid4().hex[:12]
+        self.stays = stays
         self._detector = detector
-        self._settings = settings
+        self._settings = settings or WatchSettings()
+        self._decision = decision or detector.decision
         self._on_frame = on_frame
+        self._observer = observer
         self._analysed = 0
+        self._effort = Effort()
         self._bell = threading.Event()
-        self._statuses: Mailbox[Status] = Mailbox(STATUSES, newest_wins=True, bell=self._bell)
-        self._watched = {
-            source.name: self._watch(source, decision, phase=place / len(sources))
-            for place, source in enumerate(sources)
-        }
-        self._readers: list[Reader] = []  # those that were started
-        is_free = getattr(detector, "device", "") == "cpu"  # where searching and judging share nothing
+        self._statuses: Mailbox[tuple[Watched, Status]] = Mailbox(STATUSES, newest_wins=True, bell=self._bell)
+        self._orders: Mailbox[Order] = Mailbox(ORDERS, bell=self._bell)
+        self._lock = threading.Lock()  # around `_asked` and whatever changes `_watched` and `_over`
+        self._numbers = itertools.count()
+        self._readers: list[Reader] = []  # those that were started and may still run
+        first = [wanted_of(feed, detector, self._settings, self._decision) for feed in feeds]
+        named = unique([wanted.source for wanted in first])
+        self._asked = {source.name: replace(one, source=source) for one, source in zip(first, named, strict=True)}
+        self._watched = {name: self._watch(wanted) for name, wanted in self._asked.items()}
+        self._over: dict[str, Watched] = {}  # ended or failed, and not removed yet
+        self._turned_s = time.monotonic()
+        device = getattr(detector, "device", "")
+        self._budget_s = getattr(self._settings, "budget_ms", 250.0) / 1e3
+        gather_ms = getattr(self._settings, "gather_ms", None)
+        usual_s = GATHER_ON_GPU_S if device.startswith("cuda") else 0.0
+        self._gather_s = usual_s if gather_ms is None else gather_ms / 1e3
+        is_free = device == "cpu"  # where searching and judging share nothing
         self._searches = ThreadPoolExecutor(1, "search") if is_free else None
 
-    def _watch(self, source: Source, decision: DecisionSettings, phase: float) -> Watched:
-        newest_wins = not source.every_frame
-        workload = self._settings.workload
-        capacity = 1 if newest_wins else queue_of(self._settings)
-        frames: Mailbox[Frame] = Mailbox(capacity, newest_wins=newest_wins, bell=self._bell)
-        return Watched(
-            source=source,
-            frames=frames,
-            reader=Reader(source, frames, self._hear),
-            pace=Pace(workload.analyse_hz, workload.follow_hz, phase),
-            tracker=Tracker(TrackerSettings(every=workload.detect_every)),
-            decision=Decision(source.name, decision_at(decision, workload.analyse_hz), run=self.run),
-            stillness=Stillness(self._settings.frozen_after_s if source.is_live else math.inf),
-        )
-
-    def _hear(self, status: Status) -> None:
-        self._statuses.put(status)
-
     def __enter__(self) -> "Watching":
-        for watched in self._watched.values():
-            self._readers.append(watched.reader.start())
+        try:
+            for watched in self._watched.values():
+                self._start(watched)
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -256,18 +207,96 @@ class Watching:
         if self._searches is not None:
             self._searches.shutdown()
 
+    def add(self, feed: Watchable) -> str:
+        """Watch one more feed; returns the name that its lines have.
+
+        Raises:
+            SourceError: if nothing can ever be reached under its address.
+            UsageError: if its name is taken by a feed that hasn't ended, or it asks for what there isn't.
+        """
+        wanted = wanted_of(feed, self._detector, self._settings, self._decision)
+        with self._lock:
+            if wanted.name in self._asked and wanted.name not in self._over:
+                raise UsageError(f"{wanted.name}: there is a feed of that name already; change it or take another name")
+            self._order("add", wanted)
+        return wanted.name
+
+    def change(self, feed: Watchable) -> None:
+        """Watch the feed of this name as it is now described.
+
+        Another address or way of reading it connects anew; rates, thresholds, zones and experts apply from the next
+        frame on. No other feed is disturbed.
+
+        Raises:
+            SourceError: if nothing can ever be reached under its address.
+            UsageError: if there is no feed of that name, or it asks for what there isn't.
+        """
+        wanted = wanted_of(feed, self._detector, self._settings, self._decision)
+        with self._lock:
+            self._require(wanted.name)
+            self._order("change", wanted)
+
+    def remove(self, name: str) -> None:
+        """Watch a feed no longer; its last lines are told.
+
+        Raises:
+            UsageError: if there is no feed of that name.
+        """
+        with self._lock:
+            self._require(name)
+            self._order("remove", self._asked[name])
+
+    def feeds(self) -> list[FeedStats]:
+        """The figures of every feed at this moment, those included that ended and were not removed."""
+        with self._lock:
+            known = {**self._over, **self._watched}
+            listed = [(wanted, known.get(name)) for name, wanted in self._asked.items()]
+        return [asked_for(wanted) if watched is None else watched.stats() for wanted, watched in listed]
+
+    def last_turn_s(self) -> float:
+        """How long ago the loop last went round, in seconds: whether it lives."""
+        return time.monotonic() - self._turned_s
+
+    def _require(self, name: str) -> None:
+        if name not in self._asked:
+            known = ", ".join(self._asked) or "none"
+            raise UsageError(f"{name}: there is no feed of that name; there are {known}")
+
+    def _order(self, what: Literal["add", "change", "remove"], wanted: Wanted) -> None:
+        """Have the loop do something; the lock is held, so that orders come in the order of what was answered."""
+        try:
+            self._orders.put((what, wanted.name, wanted), ORDER_TIMEOUT_S)
+        except TimeoutError as error:
+            raise UsageError("too many changes of feeds wait to be done; try again later") from error
+        if what == "remove":
+            del self._asked[wanted.name]
+        else:
+            self._asked[wanted.name] = wanted
+
+    def _watch(self, wanted: Wanted, before: Watched | None = None) -> Watched:
+        number = next(self._numbers) if before is None else before.number
+        return Watched(wanted, self._bell, self._hear, run=self.run, number=number, before=before)
+
+    def _start(self, watched: Watched) -> None:
+        self._readers.append(watched.reader.start())
+
+    def _hear(self, watched: Watched, status: Status) -> None:
+        self._statuses.put((watched, status))
+
     def lines(self, stop: threading.Event) -> Iterator[Line]:
-        """Everything there is to say until all sources have ended, `stop` is set, or the run's limit is reached."""
+        """Everything there is to say until all feeds have ended, `stop` is set, or the run's limit is reached."""
         until_s = time.monotonic() + (self._settings.duration_s or math.inf)
-        while self._watched:
+        while self._watched or self.stays or len(self._orders):
+            self._turned_s = time.monotonic()
             if reason := self._reason_to_stop(stop, until_s):
                 yield from self._stopped(reason)
                 return
-            taken = self._take_frames()
+            yield from self._obeyed()
+            waiting = self._waiting()
             yield from self._news()
-            yield from self._judged(taken)
+            yield from self._turn(waiting)
             yield from self._ended()
-            if not taken and self._watched:
+            if not waiting:
                 wait_for_any(self._bell, max(0.0, min(LOOK_AROUND_S, until_s - time.monotonic())))
 
     def _reason_to_stop(self, stop: threading.Event, until_s: float) -> str:
@@ -282,78 +311,184 @@ class Watching:
     def _frames_left(self) -> float:
         return math.inf if self._settings.max_frames is None else float(self._settings.max_frames - self._analysed)
 
-    def _take_frames(self) -> list[tuple[Watched, Frame]]:
-        """The next frame of each feed that has one."""
-        taken: list[tuple[Watched, Frame]] = []
-        for watched in self._watched.values():
-            if len(taken) >= self._frames_left():
+    def _obeyed(self) -> Iterator[Alert | Status]:
+        """What follows from feeds that were added, changed and removed."""
+        while (order := self._orders.take()) is not None:
+            what, name, wanted = order
+            watched = self._watched.get(name)
+            if what == "remove":
+                yield from self._removed(name)
+            elif wanted is not None and (watched is None or watched.wanted.source != wanted.source):
+                yield from self._opened(wanted, watched)
+            elif wanted is not None and watched is not None:
+                watched.apply(wanted)
+
+    def _opened(self, wanted: Wanted, before: Watched | None) -> Iterator[Alert | Status]:
+        """Begin to watch a feed, perhaps one that was watched under another address or in another way."""
+        if before is None:
+            before = self._over.get(wanted.name)
+        else:
+            before.reader.stop()
+            yield from self._cleared(before)
+            yield before.status("reconnecting", "its settings were changed")
+        watched = self._watch(wanted, before)
+        with self._lock:
+            self._over.pop(wanted.name, None)
+            self._watched[wanted.name] = watched
+        self._start(watched)
+
+    def _removed(self, name: str) -> Iterator[Alert | Status]:
+        with self._lock:
+            self._over.pop(name, None)
+            watched = self._watched.pop(name, None)
+        if watched is not None:
+            watched.reader.stop()
+            yield from self._last_lines(watched, Status(name, "ended", "removed"))
+
+    def _waiting(self) -> list[Watched]:
+        """The feeds that have a frame; a batch waits a moment for those of the others."""
+        waiting = [watched for watched in self._watched.values() if len(watched.frames)]
+        until_s = time.monotonic() + self._gather_s
+        while waiting and (left_s := until_s - time.monotonic()) > 0:
+            if all(len(watched.frames) for watched in self._watched.values() if watched.state == "live"):
                 break
-            try:
-                frame = watched.frames.take()
-            except Exception:  # what its reader died of; the status that is on its way says it in words
-                continue
-            if frame is not None:
-                taken.append((watched, frame))
-        return taken
+            wait_for_any(self._bell, left_s)
+            waiting = [watched for watched in self._watched.values() if len(watched.frames)]
+        return waiting
 
-    def _news(self) -> Iterator[Status]:
-        """What the readers said, and a sign of life of each live source now and then."""
+    def _news(self) -> Iterator[Alert | Status]:
+        """What the readers said, a sign of life of each live source now and then, and what is over with a lost one."""
         while (said := self._statuses.take()) is not None:
-            watched = self._watched.get(said.source)
-            if watched is None:
+            watched, status = said
+            if self._watched.get(watched.name) is not watched:
                 continue
-            if said.state in FINAL:
-                watched.ending = said
+            if status.state in FINAL:
+                watched.ending = status
             else:
-                yield watched.status(said.state, said.reason, self.run)
-        for watched in self._watched.values():
-            if watched.state == "live" and time.monotonic() - watched.told_s >= self._settings.status_every_s:
-                yield watched.status("live", "", self.run)
+                yield watched.status(status.state, status.reason)
+        now_s = time.monotonic()
+        for watched in list(self._watched.values()):
+            watched.sample(now_s)
+            if watched.is_lost(now_s):
+                yield from self._cleared(watched)
+            if watched.state == "live" and now_s - watched.told_s >= self._settings.status_every_s:
+                yield watched.status("live", "")
 
-    def _judged(self, taken: Sequence[tuple[Watched, Frame]]) -> Iterator[Line]:
-        """One batch for all feeds: find or follow the faces, judge them, decide."""
-        sound = []
-        for watched, frame in taken:
-            reason, due = looked_over(watched, frame)
+    def _turn(self, waiting: Sequence[Watched]) -> Iterator[Line]:
+        """One batch of all feeds: take what is in time, find or follow the faces, judge them, decide."""
+        began_s = time.monotonic()
+        sound, unsound = self._taken(waiting)
+        for watched, frame, reason in unsound:
             yield from self._stillness_news(watched, reason)
-            if due:
-                sound.append((watched, frame))
-            elif reason is not None:
-                watched.unjudged[reason] += 1
-                yield from self._told(frame, self._verdict(frame, (), (reason,)), [])
-        for watched, frame, said in self._verdicts(sound):
-            watched.analysed += 1
+            watched.tally.unjudged[reason] += 1
+            yield from self._told(watched, frame, (), (reason,))
+        for watched, _ in sound:
+            yield from self._stillness_news(watched, None)
+        judged = self._verdicts(sound)
+        for watched, frame, said in judged:
+            watched.tally.analysed += 1
             self._analysed += 1
-            decided, alerts = watched.decision.judged(self._verdict(frame, said, ()))
-            yield from self._told(frame, decided, alerts)
+            watched.faces = len(said)
+            yield from self._told(watched, frame, said, ())
+        if judged:
+            self._spent(len(judged), time.monotonic() - began_s)
+
+    def _spent(self, frames: int, seconds: float) -> None:
+        self._effort.spent(frames, seconds)
+        if self._observer is not None:
+            self._observer.batch(frames, seconds)
+
+    def _taken(
+        self, waiting: Sequence[Watched]
+    ) -> tuple[list[tuple[Watched, Frame]], list[tuple[Watched, Frame, Reason]]]:
+        """The frames to judge in this turn, and those of which nothing can be said."""
+        sound: list[tuple[Watched, Frame]] = []
+        unsound: list[tuple[Watched, Frame, Reason]] = []
+        is_shared = any(watched.is_live for watched in self._watched.values())
+        turn = Turn(self._budget_s, self._effort.frame_s, time.monotonic(), is_shared)
+        for watched in in_turn(waiting):
+            frame = self._next_frame(watched, turn) if turn.frames < self._frames_left() else None
+            if frame is None:
+                continue
+            reason, is_due = watched.looked_over(frame)
+            if reason is not None:
+                unsound.append((watched, frame, reason))
+            elif is_due:
+                sound.append((watched, frame))
+                turn.take(frame.arrived_s if watched.is_live else None)
+                watched.served_s = time.monotonic()
+                self._observed(watched, frame)
+        return sound, unsound
+
+    def _next_frame(self, watched: Watched, turn: Turn) -> Frame | None:
+        """The next frame of a feed if it fits into the turn; one that is too old is dropped."""
+        waits = watched.frames.peek()
+        if waits is not None and not turn.fits(time.monotonic(), waits.arrived_s if watched.is_live else None):
+            return None
+        frame = watched.take()
+        if frame is None or not watched.is_live:
+            return frame
+        if turn.is_stale(frame.arrived_s, time.monotonic(), watched.delay.seconds):
+            watched.tally.unjudged["stale"] += 1
+            return None
+        return frame
+
+    def _observed(self, watched: Watched, frame: Frame) -> None:
+        if self._observer is not None:
+            self._observer.stage(watched.name, "decode", watched.decoded_after_s)
+            self._observer.stage(watched.name, "wait", watched.frames.waited_s)
+
+    def _shared(self, stage: Stage, sound: Sequence[tuple[Watched, Frame]], seconds: float) -> None:
+        if self._observer is not None:
+            for watched, _ in sound:
+                self._observer.stage(watched.name, stage, seconds / len(sound))
 
     def _stillness_news(self, watched: Watched, reason: Reason | None) -> Iterator[Status]:
         """A picture that stands still is told once, and so is its moving again."""
         if reason == "frozen" and watched.state == "live":
-            words = f"the picture has not changed for {self._settings.frozen_after_s:g} s"
-            yield watched.status("stalled", words, self.run)
+            words = f"the picture has not changed for {watched.wanted.frozen_after_s:g} s"
+            yield watched.status("stalled", words)
         elif reason is None and watched.state == "stalled":
-            yield watched.status("live", "the picture moves again", self.run)
+            yield watched.status("live", "the picture moves again")
 
     def _verdicts(self, sound: Sequence[tuple[Watched, Frame]]) -> list[tuple[Watched, Frame, tuple[FaceVerdict, ...]]]:
         """What the detector says of each frame; those that were lost with a GPU are counted and left out."""
         try:
+            began_s = time.monotonic()
             seen = [(frame, found) for (_, frame), found in zip(sound, self._faces(sound), strict=True)]
-            verdicts = self._detector.judge(seen) if seen else []
+            found_s = time.monotonic()
+            verdicts = self._judge(sound, seen)
         except DeviceLost:
             left = [(watched, frame) for watched, frame in sound if not frame.is_on_device]
             if len(left) == len(sound):
                 raise
             for watched, frame in sound:
-                watched.unjudged["device"] += frame.is_on_device
+                watched.tally.unjudged["device"] += frame.is_on_device
             return self._verdicts(left)
+        self._shared("faces", sound, found_s - began_s)
+        self._shared("judge", sound, time.monotonic() - found_s)
         return [(watched, frame, said) for (watched, frame), said in zip(sound, verdicts, strict=True)]
+
+    def _judge(
+        self, sound: Sequence[tuple[Watched, Frame]], seen: Sequence[tuple[Frame, Sequence[Face]]]
+    ) -> list[tuple[FaceVerdict, ...]]:
+        """What is said of each frame; those that the same experts look at go through together."""
+        rows_of: dict[tuple[str, ...] | None, list[int]] = {}
+        for row, (watched, _) in enumerate(sound):
+            rows_of.setdefault(watched.wanted.experts, []).append(row)
+        verdicts: list[tuple[FaceVerdict, ...]] = [()] * len(sound)
+        for experts, rows in rows_of.items():
+            choice: dict[str, Any] = {} if experts is None else {"experts": experts}
+            said = self._detector.judge([seen[row] for row in rows], **choice)
+            for row, one in zip(rows, said, strict=True):
+                verdicts[row] = one
+        return verdicts
 
     def _faces(self, sound: Sequence[tuple[Watched, Frame]]) -> list[list[Face]]:
         """The faces of each frame: searched in all frames that are due, in one batch, and followed in the others.
 
         An ordinary search runs beside the judging where the detector can do both; what it finds is taken up in the
-        next frame.
+        next frame. Those in a feed's zones to ignore are left out.
         """
         due = [(watched, frame) for watched, frame in sound if watched.sought is None and watched.tracker.due(frame)]
         beside: list[tuple[Watched, Frame]] = []
@@ -362,142 +497,84 @@ class Watching:
             can_wait = self._searches is not None and watched.tracker.is_routine(frame)
             (beside if can_wait else at_once).append((watched, frame))
         found = self._search([frame for _, frame in at_once])
-        found_in = {watched.source.name: faces for (watched, _), faces in zip(at_once, found, strict=True)}
+        found_in = {watched.name: faces for (watched, _), faces in zip(at_once, found, strict=True)}
         faces = [
-            watched.tracker.detected(found_in[watched.source.name], frame)
-            if watched.source.name in found_in
-            else followed(watched, frame)
+            watched.tracker.detected(watched.heeded(found_in[watched.name], frame), frame)
+            if watched.name in found_in
+            else watched.followed(frame)
             for watched, frame in sound
         ]
         if self._searches is not None:
             for watched, frame in beside:
                 watched.sought = self._searches.submit(self._search, [frame])
-        return faces
+        return [watched.heeded(some, frame) for (watched, frame), some in zip(sound, faces, strict=True)]
 
     def _search(self, frames: Sequence[Frame]) -> list[list[Face]]:
         return self._detector.find_faces(frames, self._settings.detect_side) if frames else []
 
-    def _verdict(self, frame: Frame, faces: tuple[FaceVerdict, ...], reasons: tuple[Reason, ...]) -> FrameVerdict:
+    def _verdict(
+        self, watched: Watched, frame: Frame, faces: tuple[FaceVerdict, ...], reasons: tuple[Reason, ...]
+    ) -> FrameVerdict:
         since: Since = "arrival" if frame.captured_s is None else "capture"
         start_s = frame.arrived_s if frame.captured_s is None else frame.captured_s
-        latency_ms = (time.monotonic() - start_s) * 1000
-        seen_at = utc_text(frame.seen_at)
+        latency_ms = max(0.0, time.monotonic() - start_s) * 1000
+        watched.seen_at = max(watched.seen_at, utc_text(frame.seen_at))
         return FrameVerdict(
-            frame.source, frame.index, frame.pts_s, seen_at, latency_ms, faces, self.run, reasons, since
+            watched.name, frame.index, frame.pts_s, watched.seen_at, latency_ms, faces, self.run, reasons, since
         )
 
-    def _told(self, frame: Frame, verdict: FrameVerdict, alerts: Sequence[Alert]) -> Iterator[FrameVerdict | Alert]:
+    def _told(
+        self, watched: Watched, frame: Frame, faces: tuple[FaceVerdict, ...], reasons: tuple[Reason, ...]
+    ) -> Iterator[FrameVerdict | Alert]:
+        """What is said of a frame and what follows from it; of one without faces too: what isn't seen is forgotten."""
+        verdict, alerts = watched.decision.judged(self._verdict(watched, frame, faces, reasons))
+        began_s = time.monotonic()
+        watched.age_s = max(0.0, began_s - frame.arrived_s)
         if self._on_frame is not None:
             with suppress(DeviceLost):  # the picture is lost, what was said of it is not
                 self._on_frame(frame, verdict)
         yield verdict
-        yield from alerts
+        yield from self._noted(watched, alerts)
+        if self._observer is not None:
+            self._observer.age(watched.name, watched.age_s)
+            self._observer.stage(watched.name, "tell", time.monotonic() - began_s)
+
+    def _noted(self, watched: Watched, alerts: Sequence[Alert]) -> Iterator[Alert]:
+        for alert in alerts:
+            watched.note(alert)
+            yield alert
+
+    def _cleared(self, watched: Watched) -> Iterator[Alert]:
+        """Nothing is known any more of who is to be seen in a feed."""
+        yield from self._noted(watched, watched.decision.end())
 
     def _ended(self) -> Iterator[Alert | Status]:
-        """The last lines of sources that are over and whose frames are all judged."""
+        """The last lines of feeds that are over and whose frames are all judged."""
         over = [watched for watched in self._watched.values() if watched.ending and not len(watched.frames)]
         for watched in over:
-            del self._watched[watched.source.name]
             watched.reader.close()  # it is done: nothing to wait for
+            with self._lock:
+                self._over[watched.name] = self._watched.pop(watched.name)
             yield from self._last_lines(watched, watched.ending)
+        self._readers = [reader for reader in self._readers if not reader.join(0.0)]
 
     def _stopped(self, reason: str) -> Iterator[Alert | Status]:
-        """The last lines of all sources, which are left as they are."""
+        """The last lines of all feeds, which are left as they are."""
         for watched in self._watched.values():
             watched.reader.stop()
         for watched in self._watched.values():
-            yield from self._last_lines(watched, watched.ending or Status(watched.source.name, "ended", reason))
+            yield from self._last_lines(watched, watched.ending or Status(watched.name, "ended", reason))
 
     def _last_lines(self, watched: Watched, ending: Status | None) -> Iterator[Alert | Status]:
-        yield from watched.decision.end()
+        yield from self._cleared(watched)
         if ending is not None:
-            yield watched.status(ending.state, ending.reason, self.run)
+            yield watched.status(ending.state, ending.reason)
 
 
-class Stillness:
-    """Tells when a live picture stands still: a camera or server that repeats its last frame for ever.
-
-    `after_s` is how long it may do so, in seconds; infinity for a source that may stand still, such as a file.
-    """
-
-    def __init__(self, after_s: float) -> None:
-        self._after_s = after_s
-        self._luma: Any = None  # an array of NumPy or of a GPU
-        self._since_s = self._looked_s = 0.0
-
-    def is_frozen(self, frame: Frame) -> bool:
-        """Whether the picture has not changed in a single pixel for `after_s` seconds of arrival time.
-
-        Pictures on a GPU are compared every `STILL_LOOK_S` seconds.
-        """
-        if math.isinf(self._after_s):
-            return False
-        if frame.is_on_device and 0 <= frame.arrived_s - self._looked_s < STILL_LOOK_S:
-            return frame.arrived_s - self._since_s > self._after_s
-        self._looked_s = frame.arrived_s
-        luma, before = frame.planes[0], self._luma
-        self._luma = luma
-        if before is None or not same(before, luma):
-            self._since_s = frame.arrived_s
-        return frame.arrived_s - self._since_s > self._after_s
-
-
-def same(before: Any, after: Any) -> bool:
-    """Whether two pictures are equal and in the same place; a few rows tell apart most that aren't."""
-    if before.shape != after.shape or type(before) is not type(after):
-        return False
-    with faults_of_a_device(before):
-        return bool((before[::SPARSE_ROWS] == after[::SPARSE_ROWS]).all()) and bool((before == after).all())
-
-
-def looked_over(watched: Watched, frame: Frame) -> tuple[Reason | None, bool]:
-    """Why nothing can be said of a frame, and whether it is to be judged; one lost with a GPU is counted as that."""
-    try:
-        reason = reason_not_to_judge(watched, frame)
-        return reason, reason is None and is_due(watched, frame)
-    except DeviceLost:
-        watched.unjudged["device"] += 1
-        return None, False
-
-
-def is_due(watched: Watched, frame: Frame) -> bool:
-    """Whether a frame is to be judged; if not, it counts as dropped by the profile, and faces may be followed in it."""
-    due = watched.pace.due(frame.pts_s)
-    if due == "judge":
-        return True
-    watched.unjudged["profile"] += 1
-    if due == "follow":
-        with suppress(DeviceLost):  # it is counted already
-            followed(watched, frame)
-    return False
-
-
-def followed(watched: Watched, frame: Frame) -> list[Face]:
-    """The faces of a frame that none are searched in; those that were found in the one before are taken up."""
-    sought, watched.sought = watched.sought, None
-    if sought is None:
-        return watched.tracker.between(frame)
-    (faces,) = sought.result()
-    return watched.tracker.detected_before(faces, frame)
-
-
-def queue_of(settings: WatchSettings) -> int:
-    """How many frames may wait where every frame counts: more where most are let go as soon as they are taken."""
-    return settings.queue_frames * (1 if settings.workload.analyse_hz is None else LIGHT_QUEUE)
-
-
-def decision_at(decision: DecisionSettings, analyse_hz: float | None) -> DecisionSettings:
-    """The decision for looks so many times a second: one look must speak for all the time until the next."""
-    least_s = 1.5 / analyse_hz if analyse_hz else 0.0
-    return decision if decision.longest_gap_s >= least_s else replace(decision, longest_gap_s=least_s)
-
-
-def reason_not_to_judge(watched: Watched, frame: Frame) -> Literal["corrupt", "frozen"] | None:
-    """Why nothing can be said of a frame as a whole; None if something can."""
-    is_frozen = watched.stillness.is_frozen(frame)
-    if frame.is_corrupt:
-        return "corrupt"
-    return "frozen" if is_frozen else None
+def asked_for(wanted: Wanted) -> FeedStats:
+    """The figures of a feed that was just asked for."""
+    source = wanted.source
+    return FeedStats(wanted.name, source.address, source.kind, source.is_live, "connecting", "", 0.0, 0, 0)
 
 
 def utc_text(moment: datetime) -> str:

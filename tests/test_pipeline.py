@@ -9,8 +9,9 @@ import pytest
 
 from stream_detect.config import Feed, WatchSettings
 from stream_detect.decode.frame import Frame
+from stream_detect.decode.stillness import Stillness, same
 from stream_detect.errors import DeviceLost, SourceNotFound, UsageError
-from stream_detect.pipeline import Stillness, decoded_on, same, unique, utc_text, watch
+from stream_detect.pipeline import decoded_on, unique, utc_text, watch
 from stream_detect.sources import open_source
 from stream_detect.sources.feed import Feed as Connection
 from stream_detect.types import Alert, FrameVerdict, Status
@@ -461,7 +462,7 @@ def test_settings_reach_the_sources(monkeypatch):
         asked.append(options)
         raise SourceNotFound("enough")
 
-    monkeypatch.setattr("stream_detect.pipeline.open_source", remember)
+    monkeypatch.setattr("stream_detect.watched.open_source", remember)
     settings = WatchSettings(transport="udp", retries=3, every_frame=True)
     for feed in (Feed("rtsp://a/b"), Feed("rtsp://a/b", transport="tcp", retries=0, every_frame=False)):
         with pytest.raises(SourceNotFound):

@@ -200,9 +200,9 @@ def timed_stages(device: str = "cpu") -> Iterator[Timers]:
             the wait for the device in wall clock. benchmarks/kernels.py tells what happens in between.
     """
     from stream_detect.alerts import JsonlSink
+    from stream_detect.decode.stillness import Stillness
     from stream_detect.detector import Detector
     from stream_detect.faces.tracker import Tracker
-    from stream_detect.pipeline import Stillness
     from stream_detect.sources.feed import Feed
     from stream_detect.temporal import Decision
 
