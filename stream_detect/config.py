@@ -86,6 +86,7 @@ class WatchSettings:
     max_frames: int | None = None  # stop after so many analysed frames of all sources together
     retries: int | None = None  # how often a live source is opened again; None: for ever
     transport: str = "tcp"  # how RTSP brings its packets: tcp or udp
+    isolation: str | None = None  # process or thread: where a CPU demuxes and decodes; None: as each source has it
     profile: str = "full"  # full: all experts, every frame; light: three of them, six times a second, for more feeds
     analyse_hz: float | None = None  # judge so many frames of a feed a second; None: as the profile has it
     follow_hz: float | None = None  # follow faces in so many frames a second; None: as the profile has it
@@ -93,18 +94,24 @@ class WatchSettings:
     detect_side: int = 640  # longer side of the reduced picture that faces are searched in, in pixels
     frozen_after_s: float = 3.0  # a live picture that did not change for so long is frozen, in seconds
     queue_frames: int = 4  # decoded frames of one source that may wait, when every frame counts
+    budget_ms: float = 250.0  # a live frame older than this is dropped before work is spent on it, in milliseconds
+    gather_ms: float | None = None  # a batch waits so long for other feeds, in milliseconds; None: 4 on a GPU, else 0
     status_every_s: float = 10.0  # a live source says where its frames went at least this often, in seconds
 
     def __post_init__(self) -> None:
         require({"profile": self.profile in PROFILES}, self, " or ".join(PROFILES))
-        counts = ("detect_side", "queue_frames", "frozen_after_s", "status_every_s")
+        counts = ("detect_side", "queue_frames", "frozen_after_s", "budget_ms", "status_every_s")
         require({name: getattr(self, name) > 0 for name in counts}, self, "more than 0")
         optional = ("duration_s", "max_frames", "analyse_hz", "follow_hz", "detect_every")
         require(
             {name: getattr(self, name) is None or getattr(self, name) > 0 for name in optional}, self, "more than 0"
         )
-        require({"retries": self.retries is None or self.retries >= 0}, self, "0 or more")
+        not_negative = ("retries", "gather_ms")
+        require(
+            {name: getattr(self, name) is None or getattr(self, name) >= 0 for name in not_negative}, self, "0 or more"
+        )
         require({"transport": self.transport in ("tcp", "udp")}, self, "tcp or udp")
+        require({"isolation": self.isolation in (None, "process", "thread")}, self, "process or thread")
 
     @property
     def workload(self) -> Profile:

@@ -3,6 +3,7 @@
 StreamDetectError                70  a fault of ours when nothing below fits
 ├── UsageError (ValueError)       2  a command, option or configuration that can't be meant
 │   ├── ConfigError                  an unknown or impossible key of a configuration file
+│   ├── UnknownFeed                  a feed that there is not
 │   └── OutputError (OSError)        a place that can't be written
 ├── SourceError (OSError)         3  a source that can't be read
 │   ├── SourceNotFound               no such file, path, host or device
@@ -31,6 +32,10 @@ class UsageError(StreamDetectError, ValueError):
 
 class ConfigError(UsageError):
     """An unknown or impossible key of a configuration."""
+
+
+class UnknownFeed(UsageError):
+    """A feed that there is not, in a file or in a run."""
 
 
 class OutputError(UsageError, OSError):
