@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         SourceTimeout,
         SourceUnsupported,
         StreamDetectError,
+        UnknownFeed,
         UsageError,
         WeightsError,
     )
@@ -74,6 +75,7 @@ __all__ = [
     "SourceUnsupported",
     "Status",
     "StreamDetectError",
+    "UnknownFeed",
     "UsageError",
     "WatchSettings",
     "Watching",

@@ -106,10 +106,17 @@ class Detector:
         """The faces of each frame, sought on copies whose longer side is at most `max_side` pixels."""
         return self._examiner.find_faces(frames, max_side)
 
-    def judge(self, seen: Sequence[tuple[Frame, Sequence[Face]]]) -> list[tuple[FaceVerdict, ...]]:
-        """What is said of each face of each frame; all faces go through every expert in one batch."""
+    def judge(
+        self, seen: Sequence[tuple[Frame, Sequence[Face]]], experts: Sequence[str] | None = None
+    ) -> list[tuple[FaceVerdict, ...]]:
+        """What is said of each face of each frame; all faces go through the experts in one batch.
+
+        Args:
+            seen: frames of any feeds, with the faces in each.
+            experts: names of those that look, of the detector's; None: all of them.
+        """
         faces = [face for _, found in seen for face in found]
-        verdicts = iter(self._verdicts(self._examiner.examine(seen), faces))
+        verdicts = iter(self._verdicts(self._examined(seen, experts), faces))
         return [tuple(next(verdicts) for _ in found) for _, found in seen]
 
     def frame(self, rgb: np.ndarray) -> FrameVerdict:
@@ -206,6 +213,15 @@ class Detector:
         seen = [Seen(frame.pts_s, verdicts) for frame, _, verdicts in looked]
         return score_video(str(path), seen, counted.frames, self.limits)
 
+    def _examined(self, seen: Sequence[tuple[Frame, Sequence[Face]]], experts: Sequence[str] | None) -> Examined:
+        """What the experts asked for say; of the others nothing is known. On a GPU all of them look."""
+        if experts is None:
+            return self._examiner.examine(seen)
+        if isinstance(self._examiner, CpuExaminer):
+            return self._examiner.examine(seen, experts)
+        examined = self._examiner.examine(seen)
+        return replace(examined, logits={name: examined.logits[name] for name in experts if name in examined.logits})
+
     def _verdicts(self, examined: Examined, faces: Sequence[Face]) -> list[FaceVerdict]:
         """A verdict a face; experts count only where something can be said."""
         if not faces:
@@ -227,7 +243,9 @@ class Detector:
         fusion = self.weights.fusion
         known = gather_logits(said, fusion.experts, len(fusion.kinds))
         llr, kinds = fuse_kinds(known, measures[:, self._quality_columns], fusion)
-        experts = np.stack([noisy_or(said[name]) for name in self.experts], axis=1).astype(np.float32)
+        silent = np.full(len(measures), np.nan, np.float32)
+        logits = [noisy_or(said[name]) if name in said else silent for name in self.experts]
+        experts = np.stack(logits, axis=1).astype(np.float32)
         doubt = disagreement(known)
         return [Evidence(*one) for one in zip(llr, kind_shares(kinds, fusion), experts, doubt, strict=True)]
 

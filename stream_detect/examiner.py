@@ -3,7 +3,7 @@
 An `Examiner` does this on one kind of device; what is made of its numbers, and everything after, happens on the host.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Protocol, final, runtime_checkable
@@ -70,23 +70,24 @@ class CpuExaminer:
         """The faces of each frame, sought on copies whose longer side is at most `max_side` pixels."""
         return find_faces(frames, self._finder, max_side)
 
-    def examine(self, seen: Seen) -> Examined:
-        """All faces go through every expert in one batch; only those of which something can be said."""
+    def examine(self, seen: Seen, experts: Container[str] | None = None) -> Examined:
+        """All faces go through every expert in one batch, or through those named; only those that can be judged."""
         crops = concatenate([cut_faces(frame, faces) for frame, faces in seen])
         if not len(crops):
             return Examined(np.zeros((0, len(QUALITY_NAMES)), np.float32), {})
         measures = measure_quality(crops)
         usable = np.flatnonzero([not some for some in quality_reasons(measures, self._limits)])
-        said = self._logits(chosen(crops, usable)) if len(usable) else {}
+        said = self._logits(chosen(crops, usable), experts) if len(usable) else {}
         return Examined(measures, {name: spread(logits, usable, len(crops)) for name, logits in said.items()})
 
-    def _logits(self, crops: FaceCrops) -> dict[str, np.ndarray]:
+    def _logits(self, crops: FaceCrops, experts: Container[str] | None) -> dict[str, np.ndarray]:
         """Each expert's logits, (faces, kinds); the slowest begin first."""
+        asked = [name for name in self._experts if experts is None or name in experts]
         if self._pool is None:
-            return {name: expert.kind_logits(crops) for name, expert in self._experts.items()}
-        names = list(self._experts)[::-1]
+            return {name: self._experts[name].kind_logits(crops) for name in asked}
+        names = asked[::-1]
         said = dict(zip(names, self._pool.map(lambda name: self._experts[name].kind_logits(crops), names), strict=True))
-        return {name: said[name] for name in self._experts}
+        return {name: said[name] for name in asked}
 
 
 def chosen(crops: FaceCrops, rows: np.ndarray) -> FaceCrops:

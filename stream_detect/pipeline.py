@@ -20,7 +20,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from stream_detect.config import DecisionSettings, Feed, WatchSettings
 from stream_detect.decode.frame import Frame
-from stream_detect.errors import DeviceLost, UsageError
+from stream_detect.errors import DeviceLost, UnknownFeed, UsageError
 from stream_detect.mailbox import Mailbox, wait_for_any
 from stream_detect.sources import Source
 from stream_detect.sources.reader import Reader
@@ -172,8 +172,7 @@ class Watching:
         self._over: dict[str, Watched] = {}  # ended or failed, and not removed yet
         self._turned_s = time.monotonic()
         device = getattr(detector, "device", "")
-        self._budget_s = getattr(self._settings, "budget_ms", 250.0) / 1e3
-        gather_ms = getattr(self._settings, "gather_ms", None)
+        gather_ms = self._settings.gather_ms
         usual_s = GATHER_ON_GPU_S if device.startswith("cuda") else 0.0
         self._gather_s = usual_s if gather_ms is None else gather_ms / 1e3
         is_free = device == "cpu"  # where searching and judging share nothing
@@ -229,7 +228,8 @@ class Watching:
 
         Raises:
             SourceError: if nothing can ever be reached under its address.
-            UsageError: if there is no feed of that name, or it asks for what there isn't.
+            UnknownFeed: if there is no feed of that name.
+            UsageError: if it asks for what there isn't.
         """
         wanted = wanted_of(feed, self._detector, self._settings, self._decision)
         with self._lock:
@@ -240,7 +240,7 @@ class Watching:
         """Watch a feed no longer; its last lines are told.
 
         Raises:
-            UsageError: if there is no feed of that name.
+            UnknownFeed: if there is no feed of that name.
         """
         with self._lock:
             self._require(name)
@@ -260,7 +260,7 @@ class Watching:
     def _require(self, name: str) -> None:
         if name not in self._asked:
             known = ", ".join(self._asked) or "none"
-            raise UsageError(f"{name}: there is no feed of that name; there are {known}")
+            raise UnknownFeed(f"{name}: there is no feed of that name; there are {known}")
 
     def _order(self, what: Literal["add", "change", "remove"], wanted: Wanted) -> None:
         """Have the loop do something; the lock is held, so that orders come in the order of what was answered."""
@@ -405,7 +405,7 @@ class Watching:
         sound: list[tuple[Watched, Frame]] = []
         unsound: list[tuple[Watched, Frame, Reason]] = []
         is_shared = any(watched.is_live for watched in self._watched.values())
-        turn = Turn(self._budget_s, self._effort.frame_s, time.monotonic(), is_shared)
+        turn = Turn(self._settings.budget_ms / 1e3, self._effort.frame_s, time.monotonic(), is_shared)
         for watched in in_turn(waiting):
             frame = self._next_frame(watched, turn) if turn.frames < self._frames_left() else None
             if frame is None:

@@ -80,16 +80,13 @@ def opened_source(source: Watchable, settings: WatchSettings) -> Source:
         return source
     feed = Feed(source) if isinstance(source, str) else source
     transport: Literal["tcp", "udp"] = "udp" if (feed.transport or settings.transport) == "udp" else "tcp"
-    own: dict[str, Any] = {
-        name: getattr(feed, name)
-        for name in ("open_timeout_s", "read_timeout_s", "isolation")
-        if getattr(feed, name) is not None
-    }
+    times = {name: getattr(feed, name) for name in ("open_timeout_s", "read_timeout_s")}
     options = SourceOptions(
         transport=transport,
         retries=settings.retries if feed.retries is None else feed.retries,
         every_frame=settings.every_frame if feed.every_frame is None else feed.every_frame,
-        **own,
+        isolation=settings.isolation if feed.isolation is None else feed.isolation,  # type: ignore[arg-type]
+        **{name: seconds for name, seconds in times.items() if seconds is not None},
     )
     return open_source(feed.url, name=feed.name, options=options)
 

@@ -66,6 +66,19 @@ def test_a_blurred_face_is_inconclusive(detector):
     assert face.fake_probability is None
 
 
+def test_experts_that_are_not_asked_say_nothing_and_the_others_what_they_always_say(detector):
+    frame = Frame.from_rgb(clips.portrait(360, 480, 150))
+    seen = [(frame, [*detector.find_faces([frame])[0], face_at(225, 165, 20.0)])]
+    asked = ("residual", "attention")
+    ((some, small),) = detector.judge(seen, experts=asked)
+    ((every, _),) = detector.judge(seen)
+    assert {name for name, p in some.experts.items() if p is not None} == set(asked)
+    assert set(some.experts) == EXPERTS
+    assert [some.experts[name] for name in asked] == pytest.approx([every.experts[name] for name in asked], abs=1e-5)
+    assert some.llr != every.llr
+    assert set(small.experts.values()) == {None}
+
+
 def test_what_lies_beside_a_face_in_a_batch_does_not_matter(detector):
     """Frames of several feeds in one batch give the same numbers as one by one."""
     frames = [Frame.from_rgb(clips.portrait(360, 480, px)) for px in (110, 150, 190)]
