@@ -20,6 +20,7 @@ from stream_detect.decode.clock import StreamClock
 from stream_detect.decode.convert import Converter, Planes, check_area
 from stream_detect.decode.damage import damage_of
 from stream_detect.decode.frame import Frame, Layout, Matrix
+from stream_detect.decode.gaps import Gaps
 from stream_detect.decode.nvdec import DecoderFault, Hardware, Patience, hardware_for, is_of_accelerator, one_line
 from stream_detect.errors import SourceDenied, SourceNotFound, SourceTimeout, SourceUnsupported
 from stream_detect.sources.address import BRIEF, THOROUGH, Source
@@ -44,7 +45,8 @@ NOT_VIDEO = {
 COUNTS_FRAMES = {"mpjpeg"}  # formats whose stamps are a nominal frame count
 IN_BURSTS = {"hls"}  # formats that come a segment at a time
 HOPELESS_PACKETS = 500  # packets in a row that can't be decoded
-TAINTED_S = 4.0  # pictures after a damaged one count as corrupt up to the next key frame, at most for so long
+TAINTED_S = 12.0  # pictures after a damaged one count as corrupt up to the next key frame, at most for so long
+HEAD_BYTES = 4096  # of a packet that show whether something is missing before it
 CUT_SHORT_S = 0.5  # a file that ends earlier than it says by more than this, and by 2 %, is cut short
 
 
@@ -79,6 +81,9 @@ class Feed(AbstractContextManager["Feed"]):
         self._came_s = 0.0  # when the last packet came, on the monotonic clock
         self._num_broken = 0
         self._tainted_until_s = 0.0  # of the stream: pictures may be built on a damaged one until then
+        self._tainted_by: int | None = None  # stamp of the packet that was damaged, or followed a lost one
+        self._num_unseen = 0  # packets since the last picture
+        self._is_owed = False  # a picture: a key frame came, or something that can't be decoded
         self._is_described = False
         self._hardware: Hardware | None = None  # decodes the pictures; None: the CPU does
         self._patience = Patience()
@@ -117,6 +122,8 @@ class Feed(AbstractContextManager["Feed"]):
         self._container = _open(self.source, accelerator, {**self.source.ffmpeg_options, **probing})
         try:
             self._stream = self._choose_stream(hardware)
+            codec = self._stream.codec_context
+            self._gaps = Gaps(codec.extradata) if codec.name == "h264" else None
             self._duration_s = (self._container.duration or 0) / av.time_base
         except BaseException:
             self._container.close()
@@ -168,6 +175,7 @@ class Feed(AbstractContextManager["Feed"]):
         for packet in self._packets():
             pictures = deque(self._decode(packet) if packet is not None else [])
             is_alive = bool(pictures) or self._is_skipping
+            self._note(packet, is_alive)
             while pictures:  # none is held while a frame is out: on a GPU they are few
                 if self._given_before:
                     self._given_before -= 1
@@ -176,12 +184,35 @@ class Feed(AbstractContextManager["Feed"]):
                     yield self._frame(pictures.popleft())
             now_s = time.monotonic()
             last_s = now_s if is_alive else last_s
-            if self.source.is_live and now_s - last_s > self.source.options.read_timeout_s:
-                raise SourceTimeout(f"{self.source.address}: no picture for {now_s - last_s:.1f} s")
+            if self.source.is_live:
+                self._insist(now_s - last_s)
         if not self.num_frames and self._hardware is not None:
             raise DecoderFault(self._hardware.why(self._stream.codec_context))
         if not self.num_frames and not self.source.is_live:
             raise SourceUnsupported(f"{self.source.address}: no picture could be decoded from it")
+
+    def _note(self, packet: VideoPacket | None, is_alive: bool) -> None:
+        if is_alive:
+            self._num_unseen, self._is_owed = 0, True
+        elif packet is not None and packet.size:
+            self._num_unseen += 1
+            self._is_owed = self._is_owed or packet.is_keyframe
+
+    def _insist(self, waited_s: float) -> None:
+        """Wait for a picture no longer than the read time-out; for the first key frame of a stream, as for an opening.
+
+        Raises:
+            SourceTimeout: if it should be there.
+        """
+        options = self.source.options
+        is_between_keys = self._num_unseen and not self._is_owed
+        if waited_s <= max(options.read_timeout_s, options.open_timeout_s if is_between_keys else 0.0):
+            return
+        if not self._num_unseen:
+            raise SourceTimeout(f"{self.source.address}: no picture for {waited_s:.1f} s")
+        fault = SourceTimeout(f"{self.source.address}: what came for {waited_s:.1f} s could not be decoded")
+        fault.fault = SourceUnsupported.fault
+        raise fault
 
     def _go_on_without_hardware(self, fault: DecoderFault) -> None:
         """Open the source again for the CPU: a file from its beginning, with what was given out passed over."""
@@ -258,6 +289,8 @@ class Feed(AbstractContextManager["Feed"]):
 
     def _decode(self, packet: VideoPacket) -> list[VideoFrame]:
         self._keep_up(packet)
+        if packet.is_corrupt or self._is_gap_before(packet):
+            self._taint(packet.pts)
         try:
             pictures = pictures_of(packet)
         except av.FFmpegError as error:
@@ -266,7 +299,8 @@ class Feed(AbstractContextManager["Feed"]):
             self._num_broken += 1
             self.drops["corrupt"] += 1
             self._be_patient(packet, 0, error)
-            self._tainted_until_s = (self._clock.last_s or 0.0) + TAINTED_S
+            self._taint(packet.pts)
+            self._is_owed = True
             if self._num_broken - self.num_frames >= HOPELESS_PACKETS:
                 raise explain(error, self.source) from error
             return []
@@ -350,13 +384,25 @@ class Feed(AbstractContextManager["Feed"]):
         self._use_cpu(fault)
         return self._converter(picture)
 
+    def _is_gap_before(self, packet: VideoPacket) -> bool:
+        return self._gaps is not None and self._gaps.lost_before(bytes(memoryview(packet)[:HEAD_BYTES]))
+
+    def _taint(self, stamp: int | None) -> None:
+        """From here to the next key frame pictures may be built on what is damaged or missing."""
+        self._tainted_until_s = (self._clock.last_s or 0.0) + TAINTED_S
+        self._tainted_by = stamp
+
     def _is_tainted(self, picture: VideoFrame, pts_s: float) -> bool:
         """Whether a picture is damaged, or may be built on one that was: the decoder flags only the first itself."""
         if picture.is_corrupt:
-            self._tainted_until_s = pts_s + TAINTED_S
-        elif picture.key_frame:
+            self._taint(picture.pts)
+        elif picture.key_frame and not self._is_of_before(picture):
             self._tainted_until_s = 0.0
         return pts_s < self._tainted_until_s
+
+    def _is_of_before(self, picture: VideoFrame) -> bool:
+        """Whether a picture came before, or with, the packet that taints: decoders give some pictures late."""
+        return self._tainted_by is not None and picture.pts is not None and picture.pts <= self._tainted_by
 
 
 def _open(source: Source, hwaccel: HWAccel | None, asked: Mapping[str, str]) -> InputContainer:
