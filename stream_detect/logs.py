@@ -105,7 +105,7 @@ class StderrHandler(logging.Handler):
 def redacted(record: logging.LogRecord) -> logging.LogRecord:
     """A copy of a record in which no text holds a secret, and the message is one line."""
     told = copy.copy(record)
-    told.msg, told.args = CONTROL.sub(" ", redact(message_of(record))), None
+    told.msg, told.args = one_line(redact(message_of(record))), None
     if record.exc_info and record.exc_info[1] is not None:
         told.exc_text = redact(logging.Formatter().formatException(record.exc_info))
     told.exc_info = None
@@ -114,6 +114,11 @@ def redacted(record: logging.LogRecord) -> logging.LogRecord:
         if name not in ORDINARY:
             setattr(told, name, without_secrets(value))
     return told
+
+
+def one_line(text: str) -> str:
+    """`text` without what could pass for another line, or move a terminal's cursor."""
+    return CONTROL.sub(" ", text)
 
 
 def message_of(record: logging.LogRecord) -> str:

@@ -1,68 +1,27 @@
 """What a person sees: a live table on a terminal, plain lines elsewhere, and a summary at the end."""
 
 import sys
+import threading
 import time
-from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from stream_detect.alerts.sink import Line, Sink
+from stream_detect.alerts.table import STYLES, draw
 from stream_detect.alerts.troubles import Troubles
+from stream_detect.alerts.views import Views
+from stream_detect.alerts.words import alert_words, counted, summary_words
 from stream_detect.errors import ReaderGone
-from stream_detect.types import Alert, FaceVerdict, FrameVerdict, Score, Status
+from stream_detect.logs import one_line
+from stream_detect.stats import FeedStats
+from stream_detect.types import Alert, Score, Status
 
-RATE_WINDOW_S = 3.0  # over which analysed frames a second are counted
-SHOWN_FACES = 6  # of one source in the table
-SHOWN_ALERTS = 8
-REFRESH_HZ = 8.0
-STYLES = {"fake": "bold red", "real": "green", "inconclusive": "yellow", "raised": "bold red", "cleared": "green"}
-
-
-@dataclass(slots=True)
-class SourceView:
-    """What is shown of one source."""
-
-    status: Status
-    last: FrameVerdict | None = None
-    highest: float | None = None  # running probability of any track so far
-    raised: int = 0
-    analysed_at: deque[float] = field(default_factory=lambda: deque(maxlen=512))
-
-    def take(self, frame: FrameVerdict, now_s: float) -> None:
-        self.last = frame
-        if not frame.reasons:
-            self.analysed_at.append(now_s)
-        running = [face.track_probability for face in frame.faces if face.track_probability is not None]
-        self.highest = max([*running, *([] if self.highest is None else [self.highest])], default=None)
-
-    def rate_hz(self, now_s: float) -> float:
-        """Analysed frames a second, lately."""
-        recent = [at for at in self.analysed_at if now_s - at <= RATE_WINDOW_S]
-        return (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 1 and recent[-1] > recent[0] else 0.0
-
-
-class Views:
-    """The sources of a run as they stand, and its last alerts."""
-
-    def __init__(self) -> None:
-        self.sources: dict[str, SourceView] = {}
-        self.alerts: deque[Alert] = deque(maxlen=SHOWN_ALERTS)
-
-    def take(self, line: Line) -> None:
-        view = self.sources.setdefault(line.source, SourceView(Status(line.source, "connecting")))
-        if isinstance(line, Status):
-            view.status = line
-        elif isinstance(line, FrameVerdict):
-            view.take(line, time.monotonic())
-        elif line.event != "updated":
-            view.raised += line.event == "raised"
-            self.alerts.append(line)
+REFRESH_HZ = 3.0
+Feeds = Callable[[], Sequence[FeedStats]]
 
 
 @runtime_checkable
@@ -75,13 +34,16 @@ class Writable(Protocol):
 
 
 class PlainConsole:
-    """One line for each change of a source and each alert; frames are not told one by one."""
+    """One line for each trouble of a source, for its end, and for each alert; frames are not told one by one."""
 
     def __init__(self, stream: Writable) -> None:
         self._stream = stream
         self._views = Views()
         self._troubles = Troubles()
         self._is_closed = False
+
+    def follow(self, feeds: Feeds) -> None:
+        """Plain lines need no figures beside the lines."""
 
     def take(self, line: Line) -> None:
         self._views.take(line)
@@ -99,28 +61,36 @@ class PlainConsole:
 
     def _say(self, words: str) -> None:
         try:
-            print(words, file=self._stream, flush=True)
+            print(one_line(words), file=self._stream, flush=True)
         except BrokenPipeError as error:
             raise ReaderGone("the console") from error
 
 
 class LiveConsole:
-    """A table that is redrawn in place: a row a source, the last alerts below."""
+    """A table that is redrawn in place, by a thread of its own: figures change also while no line comes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._views = Views()
-        self._live = Live(console=console, refresh_per_second=REFRESH_HZ, auto_refresh=False, transient=True)
-        self._drawn_s = 0.0
+        self._feeds: Feeds | None = None
+        self._lock = threading.Lock()  # around the views: lines come from the loop's thread
         self._is_closed = False
+        self._live = Live(
+            console=console,
+            refresh_per_second=REFRESH_HZ,
+            transient=True,
+            vertical_overflow="crop",
+            get_renderable=self._drawn,
+        )
         self._live.start()
 
+    def follow(self, feeds: Feeds) -> None:
+        """Where the figures of the feeds come from."""
+        self._feeds = feeds
+
     def take(self, line: Line) -> None:
-        self._views.take(line)
-        now_s = time.monotonic()
-        if now_s - self._drawn_s >= 1 / REFRESH_HZ:
-            self._drawn_s = now_s
-            self._live.update(draw(self._views, now_s), refresh=True)
+        with self._lock:
+            self._views.take(line)
 
     def close(self) -> None:
         """Leave the last table and the summary standing, once."""
@@ -128,70 +98,51 @@ class LiveConsole:
             return
         self._is_closed = True
         self._live.stop()
-        self._console.print(draw(self._views, time.monotonic()))
+        self._console.print(self._drawn(is_whole=True))
         for words in summary(self._views):
-            self._console.print(words, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(one_line(words), markup=False, highlight=False, soft_wrap=True)
+
+    def _drawn(self, is_whole: bool = False) -> Group:
+        feeds = self._feeds() if self._feeds else ()
+        width, height = self._console.size
+        with self._lock:
+            return draw(self._views, feeds, time.monotonic(), width, None if is_whole else height)
 
 
-def open_console(is_stdout_taken: bool) -> Sink:
-    """The console that fits: stdout, or stderr if stdout is for JSON lines; a live table only where one is alone."""
+class Silent:
+    """Says nothing: the log tells everything."""
+
+    def follow(self, feeds: Feeds) -> None:
+        pass
+
+    def take(self, line: Line) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class ConsoleSink(Sink, Protocol):
+    """A sink for a person, which can be told where the figures of the feeds come from."""
+
+    def follow(self, feeds: Feeds) -> None: ...
+
+
+def open_console(is_stdout_taken: bool, is_logged: bool = False, feeds: Feeds | None = None) -> ConsoleSink:
+    """The console that fits: stdout, or stderr if stdout is for JSON lines; a live table only where one is alone.
+
+    Where the log tells everything (`is_logged`) there are no plain lines.
+    """
     console = Console(stderr=is_stdout_taken)
     shares_terminal = is_stdout_taken and sys.stdout.isatty()
+    made: ConsoleSink
     if console.is_terminal and not shares_terminal:
-        return LiveConsole(console)
-    return PlainConsole(sys.stderr if is_stdout_taken else sys.stdout)
-
-
-def draw(views: Views, now_s: float) -> Group:
-    """The table of sources and the list of alerts."""
-    table = Table(expand=True)
-    for column in ("source", "state", "fps", "latency", "faces"):
-        table.add_column(column, justify="right" if column in ("fps", "latency") else "left")
-    for name, view in views.sources.items():
-        latency = view.last.latency_ms if view.last else None
-        table.add_row(
-            escape(name),
-            state_text(view.status),
-            f"{view.rate_hz(now_s):.1f}",
-            "" if latency is None else f"{latency:.0f} ms",
-            faces_text(view.last),
-        )
-    alerts = [Text(alert_words(alert), STYLES.get(alert.event, "")) for alert in views.alerts]
-    return Group(table, *alerts)
-
-
-def state_text(status: Status) -> Text:
-    words = status.state if status.state == "live" or not status.reason else f"{status.state}: {status.reason}"
-    return Text(words, "green" if status.state == "live" else "yellow")
-
-
-def faces_text(frame: FrameVerdict | None) -> Text:
-    """Every face of a frame in words: verdict, running probability, reasons."""
-    if frame is None:
-        return Text("")
-    if frame.reasons:
-        return Text(", ".join(frame.reasons), "yellow")
-    shown = [Text(face_words(face), STYLES[face.verdict]) for face in frame.faces[:SHOWN_FACES]]
-    more = len(frame.faces) - len(shown)
-    return Text("\n").join([*shown, *([Text(f"and {more} more")] if more else [])]) if shown else Text("no face", "dim")
-
-
-def face_words(face: FaceVerdict) -> str:
-    """Such as `#3 fake 0.93 (running 0.88)`."""
-    probability = "" if face.fake_probability is None else f" {face.fake_probability:.2f}"
-    running = "" if face.track_probability is None else f" (running {face.track_probability:.2f})"
-    why = f" {', '.join(face.reasons)}" if face.reasons else ""
-    number = "" if face.track is None else f"#{face.track} "
-    return f"{number}{face.verdict}{probability}{running}{why}"
-
-
-def alert_words(alert: Alert) -> str:
-    """Such as `ALERT raised  cam1 track 7: 0.93 forged, since 3.2 s, noticed after 0.6 s`."""
-    sure = "" if alert.fake_probability is None else f" probability of a forgery {alert.fake_probability:.2f},"
-    if alert.event == "cleared":
-        return f"ALERT cleared  {alert.source} track {alert.track}: it lasted until {alert.ended_s:.1f} s"
-    after = "" if alert.time_to_alert_s is None else f", noticed after {alert.time_to_alert_s:.1f} s"
-    return f"ALERT {alert.event}  {alert.source} track {alert.track}:{sure} since {alert.started_s:.1f} s{after}"
+        made = LiveConsole(console)
+    else:
+        made = Silent() if is_logged else PlainConsole(sys.stderr if is_stdout_taken else sys.stdout)
+    if feeds is not None:
+        made.follow(feeds)
+    return made
 
 
 def summary(views: Views) -> list[str]:
@@ -199,21 +150,11 @@ def summary(views: Views) -> list[str]:
     return [summary_words(view) for view in views.sources.values()]
 
 
-def summary_words(view: SourceView) -> str:
-    status = view.status
-    lost = ", ".join(f"{number} {cause}" for cause, number in status.dropped.items() if number)
-    highest = "" if view.highest is None else f", highest running probability {view.highest:.2f}"
-    alerts = f"{view.raised} alert" + ("" if view.raised == 1 else "s")
-    dropped = f" ({lost})" if lost else ""
-    return f"{status.source}  {status.frames} frames, {status.analysed} analysed{dropped}, {alerts}{highest}"
-
-
 def in_words(score: Score) -> Text:
     """A score for a person: `clip.mp4  fake 0.93  video, 1 face, 118 of 120 frames judged`."""
     probability = "" if score.fake_probability is None else f" {score.fake_probability:.2f}"
     why = f" ({', '.join(score.reasons)})" if score.reasons else ""
-    faces = f"{score.faces} face" + ("" if score.faces == 1 else "s")
     judged = f", {score.judged} of {score.frames} frames judged" if score.kind == "video" else ""
     words = Text(f"{score.path}  ")
     words.append(f"{score.verdict}{probability}{why}", STYLES[score.verdict])
-    return words.append(f"  {score.kind}, {faces}{judged}")
+    return words.append(f"  {score.kind}, {counted(score.faces, 'face')}{judged}")

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from stream_detect.alerts.console import alert_words
 from stream_detect.alerts.sink import Line
 from stream_detect.alerts.troubles import Kind, News, Troubles
+from stream_detect.alerts.words import alert_words
 from stream_detect.types import Alert, FrameVerdict, Status, rounded
 
 LEVELS: dict[Kind, int] = {
