@@ -7,13 +7,14 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, unquote, urlsplit
 
 from stream_detect.errors import SourceError, SourceUnsupported, UsageError
 from stream_detect.redact import redact, safe_name
+from stream_detect.secrets import filled, has_placeholder
 
 Kind = Literal["file", "network", "webcam", "screen", "synthetic", "lavfi"]
 PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "rtmp": 1935, "rtmps": 443}
@@ -113,10 +114,28 @@ class Source:
 def open_source(text: str, *, name: str | None = None, options: SourceOptions | None = None) -> Source:
     """The source that `text` names; nothing is opened yet.
 
+    `${NAME}` and `${file:PATH}` in it are filled in for `Source.url` alone.
+
     Raises:
         SourceError: if no source can ever be reached under that text.
+        ConfigError: if something in it can't be filled in.
     """
     options, text = options or SourceOptions(), text.strip()
+    if not has_placeholder(text):
+        return _opened(text, name, options)
+    source = _opened(filled(text), name or name_from(text), options)
+    return replace(source, address=redact(text, text))
+
+
+def name_from(text: str) -> str:
+    """The name that a source gets if it is given none: it has nothing secret in it."""
+    try:
+        return safe_name(text) if has_placeholder(text) else open_source(text).name
+    except SourceError:
+        return safe_name(text)
+
+
+def _opened(text: str, name: str | None, options: SourceOptions) -> Source:
     if options.input_format:
         return _device(text, name or options.input_format, options)
     if text == "synthetic":
