@@ -1,9 +1,10 @@
 """Every setting with its default, unit and meaning, and the TOML file that may change them."""
 
 import difflib
+import math
 import tomllib
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -12,6 +13,8 @@ from stream_detect.errors import ConfigError, SourceNotFound
 from stream_detect.redact import redact
 
 Settings = TypeVar("Settings")
+SIMPLE = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}
+LONGEST_NAME = 200  # of a feed, in characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ class WatchSettings:
 class Feed:
     """One [[feed]] of a configuration file."""
 
-    url: str  # what `watch` takes as SOURCE
+    url: str  # what `watch` takes as SOURCE; ${NAME} and ${file:PATH} in it are filled in when it is opened
     name: str | None = None  # how it is called in every line; the address without its secrets by default
     transport: str | None = None  # tcp or udp, instead of the run's
     every_frame: bool | None = None  # instead of the run's
@@ -143,16 +146,20 @@ class Feed:
 
     def __post_init__(self) -> None:
         require({"url": bool(self.url.strip())}, self, "an address")
+        require(
+            {"name": self.name is None or is_name(self.name)}, self, "a short line without an address's login in it"
+        )
         require({"transport": self.transport in (None, "tcp", "udp")}, self, "tcp or udp")
         require({"isolation": self.isolation in (None, "process", "thread")}, self, "process or thread")
         require({"profile": self.profile is None or self.profile in PROFILES}, self, " or ".join(PROFILES))
         optional = ("open_timeout_s", "read_timeout_s", "analyse_hz", "follow_hz", "frozen_after_s")
-        require(
-            {name: getattr(self, name) is None or getattr(self, name) > 0 for name in optional}, self, "more than 0"
-        )
+        positive = {name: getattr(self, name) is None or 0 < getattr(self, name) < math.inf for name in optional}
+        require(positive, self, "more than 0")
         zones = all(0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1 for x1, y1, x2, y2 in self.ignore)
         require({"ignore": zones}, self, "zones of left < right and top < bottom in [0, 1]")
         require({"retries": self.retries is None or self.retries >= 0}, self, "0 or more")
+        require({"experts": self.experts is None or len(self.experts) > 0}, self, "a list of at least one expert")
+        checked_table(DecisionSettings, self.decision, "decision")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,22 +179,75 @@ def read_config(path: Path) -> Config:
         ConfigError: if it is not TOML, or names a key or value that does not exist.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a TOML file: {redact(str(error))}") from error
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not a TOML file: {error.reason} at byte {error.start}") from error
     except OSError as error:
         raise SourceNotFound(
             f"{path}: no such configuration file ({error.strerror}); see --help for an example"
         ) from error
-    refuse_unknown(tables, {"feed", "watch", "decision"}, str(path))
+    return config_of(text, str(path))
+
+
+def config_of(text: str, where: str) -> Config:
+    """The configuration that a text in TOML says; `where` it is from begins every complaint.
+
+    Raises:
+        ConfigError: if it is not TOML, or names a key or value that does not exist, or two feeds of one name.
+    """
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: not a TOML file: {redact(str(error))}") from error
+    refuse_unknown(tables, {"feed", "watch", "decision"}, where)
     feeds = tables.get("feed", [])
     if not isinstance(feeds, list):
-        raise ConfigError(f"{path}: write [[feed]] with two brackets, once for each feed")
+        raise ConfigError(f"{where}: write [[feed]] with two brackets, once for each feed")
     watch, decision = tables.get("watch", {}), tables.get("decision", {})
-    updated(WatchSettings(), watch, f"{path} [watch]")
-    updated(DecisionSettings(), decision, f"{path} [decision]")
-    built = (build(Feed, feed, f"{path} [[feed]] {number}") for number, feed in enumerate(feeds, start=1))
+    updated(WatchSettings(), watch, f"{where} [watch]")
+    of_run = updated(DecisionSettings(), decision, f"{where} [decision]")
+    built = [feed_of(feed, of_run, f"{where} [[feed]] {number}") for number, feed in enumerate(feeds, start=1)]
+    refuse_same_names(built, where)
     return Config(tuple(built), watch, decision)
+
+
+def feed_of(table: Any, decision: DecisionSettings, where: str) -> Feed:
+    """The feed that a [[feed]] table describes, in a run of such a decision.
+
+    Raises:
+        ConfigError: for an unknown or missing key, or a value of another kind or range.
+    """
+    feed = build(Feed, table, where)
+    updated(decision, feed.decision, f"{where} [feed.decision]")
+    return feed
+
+
+def refuse_same_names(feeds: Sequence[Feed], where: str) -> None:
+    """Refuse two feeds that would be called the same.
+
+    Raises:
+        ConfigError: if there are such.
+    """
+    numbers: dict[str, int] = {}
+    for number, feed in enumerate(feeds, start=1):
+        first = numbers.setdefault(name_of(feed), number)
+        if first != number:
+            way = "give it another one" if feed.name else "give it a name of its own"
+            raise ConfigError(f"{where} [[feed]] {number}: [[feed]] {first} is called {name_of(feed)!r} too; {way}")
+
+
+def name_of(feed: Feed) -> str:
+    """How a feed is called in every line: the name that it was given, or the one that its address gives."""
+    if feed.name is not None:
+        return feed.name
+    from stream_detect.sources.address import name_from  # takes FFmpeg's libraries along: not for settings alone
+
+    return name_from(feed.url)
+
+
+def is_name(text: str) -> bool:
+    """Whether a feed may be called so: a short line that shows no secret."""
+    return 0 < len(text.strip()) <= LONGEST_NAME and text.isprintable() and redact(text) == text
 
 
 def build(cls: type[Settings], table: Any, where: str) -> Settings:
@@ -224,10 +284,13 @@ def checked_table(cls: type[Any], table: Any, where: str) -> dict[str, Any]:
         raise ConfigError(f"{where}: expected a table of keys and values, got {table!r}")
     kinds = get_type_hints(cls)
     refuse_unknown(table, set(kinds), where)
+    checked = {}
     for key, value in table.items():
-        if not _is_a(value, kinds[key]):
-            raise ConfigError(f"{where}: {key} expects {_words(kinds[key])}, got {redact(repr(value))}")
-    return {key: float(value) if float in _kinds(kinds[key]) else value for key, value in table.items()}
+        try:
+            checked[key] = _as(kinds[key], value)
+        except TypeError as error:
+            raise ConfigError(f"{where}: {key} expects {_words(kinds[key])}, got {redact(repr(value))}") from error
+    return checked
 
 
 def refuse_unknown(table: Mapping[str, Any], known: set[str], where: str) -> None:
@@ -251,7 +314,7 @@ def require(claims: Mapping[str, bool], settings: object, expected: str) -> None
     """
     for name, holds in claims.items():
         if not holds:
-            raise ConfigError(f"{name} must be {expected}, got {getattr(settings, name)!r}")
+            raise ConfigError(f"{name} must be {expected}, got {redact(repr(getattr(settings, name)))}")
 
 
 def _made(make: Callable[[], Settings], where: str) -> Settings:
@@ -262,17 +325,47 @@ def _made(make: Callable[[], Settings], where: str) -> Settings:
 
 
 def _kinds(kind: Any) -> tuple[Any, ...]:
-    parts = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-    return tuple(get_origin(part) or part for part in parts)
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
-def _is_a(value: Any, kind: Any) -> bool:
-    kinds = _kinds(kind)
-    if isinstance(value, bool):
-        return bool in kinds
-    return isinstance(value, kinds) or (isinstance(value, int) and float in kinds)
+def _as(kind: Any, value: Any) -> Any:
+    """A value of a file as a field of this kind holds it: whole numbers are numbers too, lists become tuples.
+
+    Raises:
+        TypeError: if it is of another kind.
+    """
+    for part in _kinds(kind):
+        origin = get_origin(part) or part
+        if origin is tuple and isinstance(value, (list, tuple)):
+            return _as_tuple(get_args(part), value)
+        if origin is Mapping and isinstance(value, Mapping):
+            return value
+        if part in SIMPLE and isinstance(value, part) and (part is bool or not isinstance(value, bool)):
+            return value
+    if float in _kinds(kind) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    raise TypeError
+
+
+def _as_tuple(kinds: tuple[Any, ...], values: Sequence[Any]) -> tuple[Any, ...]:
+    if kinds[-1] is Ellipsis:
+        return tuple(_as(kinds[0], value) for value in values)
+    if len(kinds) != len(values):
+        raise TypeError
+    return tuple(_as(kind, value) for kind, value in zip(kinds, values, strict=True))
 
 
 def _words(kind: Any) -> str:
-    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}
-    return " or ".join(words[part] for part in _kinds(kind) if part in words)
+    """Such as "a number" or "a list of lists of 4 numbers"; what may be left out is not named."""
+    return " or ".join(_word(part) for part in _kinds(kind) if part is not type(None))
+
+
+def _word(kind: Any) -> str:
+    if get_origin(kind) is tuple:
+        return f"a list of {_several(get_args(kind)[0])}"
+    return SIMPLE.get(kind, "a table")
+
+
+def _several(kind: Any) -> str:
+    inner = get_args(kind)
+    return f"lists of {len(inner)} {_several(inner[0])}" if inner else {float: "numbers"}.get(kind, "texts in quotes")
