@@ -552,7 +552,7 @@ class Watching:
         """The last lines of feeds that are over and whose frames are all judged."""
         over = [watched for watched in self._watched.values() if watched.ending and not len(watched.frames)]
         for watched in over:
-            watched.reader.close()  # it is done: nothing to wait for
+            watched.reader.stop()
             with self._lock:
                 self._over[watched.name] = self._watched.pop(watched.name)
             yield from self._last_lines(watched, watched.ending)

@@ -1,6 +1,8 @@
-"""Stand-ins for the detector: what they say is known beforehand, and they cost nothing."""
+"""Stand-ins for the detector and for connections: what they say is known beforehand, and they cost nothing."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -38,6 +40,84 @@ class ScriptedDetector:
         verdict = "inconclusive" if llr is None else "fake" if llr > 0 else "real"
         experts = {"mesonet": probability}
         return FaceVerdict(face.track, (x1, y1, x2, y2), probability, llr, None, verdict, (), experts, 0.9)
+
+
+class ChoosyDetector(ScriptedDetector):
+    """Has experts of which a feed may choose some; remembers who was asked about whom."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.experts = {"spectrum": None, "mesonet": None}
+        self.asked: list[tuple[tuple[str, ...] | None, list[str]]] = []
+
+    def judge(self, seen, experts=None):
+        self.asked.append((experts, [frame.source for frame, _ in seen]))
+        return super().judge(seen)
+
+
+class SlowDetector(ScriptedDetector):
+    """Takes so many seconds for each frame; `frame_s` may be changed meanwhile."""
+
+    def __init__(self, frame_s: float) -> None:
+        super().__init__()
+        self.frame_s = frame_s
+
+    def judge(self, seen):
+        time.sleep(self.frame_s * len(seen))
+        return super().judge(seen)
+
+
+@dataclass
+class SteadyOpener:
+    """Opens connections that give a small moving picture so many times a second, until `ends` says otherwise."""
+
+    rate_hz: float = 25.0
+    late_s: float = 0.0  # how long after a frame's arrival it is decoded
+    changed: Callable[[Frame], Frame] = lambda frame: frame
+    pid: int | None = None
+    num_opened: int = 0
+
+    def open(self, source, *, clock, ring, drops, first_index, may_skip) -> "SteadyConnection":
+        self.num_opened += 1
+        return SteadyConnection(self, source.name, first_index)
+
+    def abort(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class SteadyConnection:
+    opener: SteadyOpener
+    source: str
+    first_index: int
+    ends: bool = False
+    comes_in_bursts: bool = False
+    warning: str = ""
+    decoding: str = "made up"
+    began_s: float = field(default_factory=time.monotonic)
+
+    def frames(self) -> Iterator[Frame]:
+        index, due_s = self.first_index, time.monotonic()
+        while True:
+            luma = np.full((96, 128), 50 + 50 * (index % 2), np.uint8)
+            frame = Frame(
+                (luma,), "gray", self.source, index, due_s - self.began_s, arrived_s=due_s - self.opener.late_s
+            )
+            yield self.opener.changed(frame)
+            index, due_s = index + 1, due_s + 1 / self.opener.rate_hz
+            time.sleep(max(0.0, due_s - time.monotonic()))
+
+    def close(self) -> None:
+        pass
+
+    def __enter__(self) -> "SteadyConnection":
+        return self
+
+    def __exit__(self, *about) -> None:
+        self.close()
 
 
 def face_in_the_middle(frame: Frame) -> Face:

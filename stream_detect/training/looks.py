@@ -93,7 +93,7 @@ class Recorder:
             self._note(seen, verdicts)
             return verdicts
 
-        self._detector.judge = heard  # type: ignore[method-assign]
+        self._detector.judge = heard  # type: ignore[method-assign, assignment]
         try:
             with self._detector.looking_on_cpu():
                 yield self
