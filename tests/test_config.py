@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from stream_detect.config import PROFILES, DecisionSettings, Feed, VerdictLimits, WatchSettings, read_config, updated
+from stream_detect.config import (
+    PROFILES,
+    DecisionSettings,
+    Feed,
+    VerdictLimits,
+    WatchSettings,
+    name_of,
+    read_config,
+    updated,
+)
 from stream_detect.errors import ConfigError, SourceNotFound
 
 
@@ -34,6 +43,52 @@ def test_feeds_and_settings_are_read(tmp_path):
     assert read.feeds == (Feed("rtsp://door/live", "door", "udp"), Feed("webcam", every_frame=True))
     assert updated(WatchSettings(), read.watch, "").duration_s == 60
     assert updated(DecisionSettings(), read.decision, "").raise_above == 0.95
+
+
+def test_every_setting_of_a_feed_is_read(tmp_path):
+    read = config(
+        tmp_path,
+        """
+        [[feed]]
+        name = "door"
+        url = "rtsp://door/live"
+        open_timeout_s = 5
+        read_timeout_s = 1.5
+        isolation = "thread"
+        profile = "light"
+        experts = ["color", "residual"]
+        analyse_hz = 4
+        follow_hz = 12.5
+        frozen_after_s = 5
+        ignore = [[0, 0, 0.25, 1], [0.5, 0.5, 1, 1]]
+        [feed.decision]
+        raise_above = 0.99
+        """,
+    )
+    assert read.feeds == (
+        Feed(
+            "rtsp://door/live",
+            "door",
+            open_timeout_s=5.0,
+            read_timeout_s=1.5,
+            isolation="thread",
+            profile="light",
+            experts=("color", "residual"),
+            analyse_hz=4.0,
+            follow_hz=12.5,
+            frozen_after_s=5.0,
+            ignore=((0.0, 0.0, 0.25, 1.0), (0.5, 0.5, 1.0, 1.0)),
+            decision={"raise_above": 0.99},
+        ),
+    )
+
+
+def test_a_feed_is_called_as_its_address_says_unless_it_is_named():
+    assert name_of(Feed("rtsp://user:hunter22@door/live?token=x")) == "door/live"
+    assert name_of(Feed("rtsp://user:${PASSWORD}@door/live")) == "door/live"
+    assert name_of(Feed("gopher://user:hunter22@door/live")) == "door/live"
+    assert name_of(Feed("/clips/a.mp4")) == "a.mp4"
+    assert name_of(Feed("webcam", "desk")) == "desk"
 
 
 def test_the_example_is_a_configuration():
@@ -66,6 +121,27 @@ def test_an_empty_file_changes_nothing(tmp_path):
             r"\[\[feed\]\] 2: transport must be tcp or udp",
         ),
         ("[[feed]]\nurl = 'a'\nurll = 'b'", "did you mean 'url'"),
+        ("[[feed]]\nurl = 'a'\nexperts = 'color'", r"experts expects a list of texts in quotes, got 'color'"),
+        ("[[feed]]\nurl = 'a'\nexperts = []", "experts must be a list of at least one expert"),
+        ("[[feed]]\nurl = 'a'\nexperts = [1]", "experts expects a list of texts"),
+        ("[[feed]]\nurl = 'a'\nignore = [[0, 0, 1]]", "ignore expects a list of lists of 4 numbers"),
+        ("[[feed]]\nurl = 'a'\nignore = [[0.5, 0, 0.2, 1]]", "ignore must be zones of left < right"),
+        ("[[feed]]\nurl = 'a'\nignore = [[0, 0, nan, 1]]", "ignore must be zones of left < right"),
+        ("[[feed]]\nurl = 'a'\nisolation = 'fork'", "isolation must be process or thread, got 'fork'"),
+        ("[[feed]]\nurl = 'a'\nread_timeout_s = inf", "read_timeout_s must be more than 0, got inf"),
+        ("[[feed]]\nurl = 'a'\nname = 'rtsp://a:hunter22@b'", r"name must be .* got 'rtsp://\*\*\*@b'"),
+        ("[[feed]]\nurl = 'a'\nname = ''", "name must be a short line"),
+        ("[[feed]]\nurl = 'a'\ndecision = 3", "decision expects a table"),
+        (
+            "[[feed]]\nurl = 'a'\n[feed.decision]\nhold = 3",
+            r"\[\[feed\]\] 1: decision: unknown key 'hold'; did you mean 'hold_s'",
+        ),
+        (
+            "[decision]\nraise_above = 0.4\nclear_below = 0.1\n[[feed]]\nurl = 'a'\ndecision = {clear_below = 0.5}",
+            r"\[feed.decision\]: clear_below must be more than 0, at most raise_above",
+        ),
+        ("[[feed]]\nurl = 'a'\nname = 'x'\n[[feed]]\nurl = 'b'\nname = 'x'", r"\[\[feed\]\] 1 is called 'x' too"),
+        ("[[feed]]\nurl = 'rtsp://a/b'\n[[feed]]\nurl = 'rtsp://u:p@a/b'", "give it a name of its own"),
         ("[feed]\nurl = 'a'", "two brackets"),
         ("feed = [1]", "expected a table"),
         ("watch = 1", "expected a table"),
