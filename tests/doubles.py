@@ -1,5 +1,6 @@
 """Stand-ins for the detector and for connections: what they say is known beforehand, and they cost nothing."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ import numpy as np
 
 from stream_detect.config import DecisionSettings
 from stream_detect.decode.frame import Frame
+from stream_detect.errors import SourceTimeout
 from stream_detect.types import Face, FaceVerdict
 
 
@@ -76,13 +78,15 @@ class SteadyOpener:
     changed: Callable[[Frame], Frame] = lambda frame: frame
     pid: int | None = None
     num_opened: int = 0
+    aborted: threading.Event = field(default_factory=threading.Event)
 
     def open(self, source, *, clock, ring, drops, first_index, may_skip) -> "SteadyConnection":
         self.num_opened += 1
+        self.aborted.clear()
         return SteadyConnection(self, source.name, first_index)
 
     def abort(self) -> None:
-        pass
+        self.aborted.set()
 
     def close(self) -> None:
         pass
@@ -108,7 +112,8 @@ class SteadyConnection:
             )
             yield self.opener.changed(frame)
             index, due_s = index + 1, due_s + 1 / self.opener.rate_hz
-            time.sleep(max(0.0, due_s - time.monotonic()))
+            if self.opener.aborted.wait(max(0.0, due_s - time.monotonic())):
+                raise SourceTimeout("aborted")
 
     def close(self) -> None:
         pass

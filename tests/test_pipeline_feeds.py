@@ -375,3 +375,23 @@ def test_figures_of_a_feed_are_those_of_its_lines(openers):
         assert 0 <= stats.last_frame_s < 0.25
         assert (stats.alerts, stats.active_alerts) == (1, 1)
         assert stats.frames >= stats.analysed >= 50
+
+
+def test_a_batch_waits_a_moment_for_frames_of_other_feeds_and_no_longer(monkeypatch):
+    """Two feeds half a period apart: alone each frame is a batch, and a feed that gives nothing is not waited for."""
+    made = iter([SteadyOpener(), SteadyOpener(), SteadyOpener(0.5)])
+    monkeypatch.setattr(reader, "opener_for", lambda source: next(made))
+    detector = ScriptedDetector()
+    with running(feed("a"), detector=detector, settings=WatchSettings(gather_ms=15.0)) as run:
+        run.until_frames("a")
+        time.sleep(0.01)
+        run.watching.add(feed("b"))
+        run.until_frames("b")
+        run.watching.add(feed("seldom"))
+        run.until_frames("seldom", 1)
+        del detector.batches[:]
+        run.until_frames("b", 20)
+        together = sum(len(batch) > 1 for batch in detector.batches)
+        assert together >= 0.6 * len(detector.batches)
+        latencies = [line.latency_ms for line in run.of("b", FrameVerdict)[-20:]]
+        assert sorted(latencies)[10] < 35

@@ -49,11 +49,16 @@ class Decision:
         self._pts_s = 0.0
 
     def judged(self, frame: FrameVerdict) -> tuple[FrameVerdict, list[Alert]]:
-        """The frame with the running state of its tracks, and what became of alerts in it."""
+        """The frame with the running state of its tracks, and what became of alerts in it.
+
+        A frame with reasons of its own (corrupt, frozen) is nobody's evidence.
+        """
         if frame.pts_s < self._pts_s:
             self._restart(frame.pts_s)
         self._pts_s, self._seen_at = frame.pts_s, frame.seen_at
         alerts = self._forgotten()
+        if frame.reasons:
+            alerts += self._passed_over(frame.pts_s)
         faces = []
         for face in frame.faces:
             told, news = self._face(face, frame.pts_s)
@@ -65,6 +70,14 @@ class Decision:
         """The source is over: every active alert is cleared."""
         alerts = [self._cleared(number, track) for number, track in self._tracks.items() if track.alert]
         self._tracks.clear()
+        return alerts
+
+    def _passed_over(self, pts_s: float) -> list[Alert]:
+        """Nothing could be said of a whole frame: the time it lasted speaks for no track, and against none."""
+        alerts = []
+        for number, track in self._tracks.items():
+            track.state, events = self._rule(track.state, pts_s, None, 0.0, self.settings)
+            alerts += [self._alert(number, track, event) for event in events]
         return alerts
 
     def _restart(self, pts_s: float) -> None:

@@ -114,3 +114,30 @@ def test_another_rule_replaces_the_first_one():
 
     _, alerts = told(Decision("cam1", SETTINGS, rule=never), frames(3, 0, 6))
     assert alerts == []
+
+
+@pytest.mark.parametrize("reason", ["corrupt", "frozen"])
+def test_frames_of_which_nothing_can_be_said_speak_for_no_time(reason):
+    """A look after a stretch of them counts as much as one after a single frame, and what was known before stays."""
+    decision = Decision("cam1", replace(SETTINGS, raise_above=0.99))
+    told(decision, frames(3, 0, 1))
+    (before, _) = decision.judged(FrameVerdict("cam1", 25, 1.0, "t", 1.0, (face(3),)))
+    unsaid = [replace(frame, reasons=(reason,)) for frame in frames(None, 1.04, 2.0, track=None)]
+    _, alerts = told(decision, unsaid)
+    (after, _) = decision.judged(FrameVerdict("cam1", 50, 2.0, "t", 1.0, (face(3),)))
+    alone = Decision("cam1", replace(SETTINGS, raise_above=0.99))
+    told(alone, frames(3, 0, 1.04))
+    (expected, _) = alone.judged(FrameVerdict("cam1", 26, 1.04, "t", 1.0, (face(3),)))
+    assert alerts == []
+    assert after.faces[0].track_probability > before.faces[0].track_probability
+    assert after.faces[0].track_probability == pytest.approx(expected.faces[0].track_probability, abs=0.01)
+
+
+def test_an_alert_ends_when_nothing_could_be_said_for_long():
+    decision = Decision("cam1", SETTINGS)
+    _, raised = told(decision, frames(3, 0, 5))
+    unsaid = [replace(frame, reasons=("frozen",)) for frame in frames(None, 5, 9, track=None)]
+    _, alerts = told(decision, unsaid)
+    assert raised[0].event == "raised"
+    assert [alert.event for alert in alerts] == ["cleared"]
+    assert alerts[0].ended_s == pytest.approx(5 + SETTINGS.forget_s, abs=0.1)
