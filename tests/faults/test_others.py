@@ -15,7 +15,7 @@ from tests.faults.outage import options
 from tests.servers import FAULTS, FaultProxy, RtspServer
 
 pytestmark = pytest.mark.services
-CALM_S, FAULT_S = 3.0, 1.2
+CALM_S, FAULT_S = 3.0, 1.0
 MORE_MS = 30.0  # that p95 may rise by: the feed comes back, decodes and is opened on the same two cores
 
 
@@ -39,8 +39,7 @@ def p95_ms(ages: list[float]) -> float:
     return float(np.percentile(ages, 95)) * 1000
 
 
-@pytest.mark.parametrize("isolation", ["process", "thread"])
-def test_other_feeds_go_on_undisturbed(server: RtspServer, proxy: FaultProxy, isolation: str):
+def test_other_feeds_go_on_undisturbed(server: RtspServer, proxy: FaultProxy):
     ages, stop, marks = Ages(), threading.Event(), []
 
     def script() -> None:
@@ -58,8 +57,8 @@ def test_other_feeds_go_on_undisturbed(server: RtspServer, proxy: FaultProxy, is
 
     with RtspServer() as other:
         sources = [
-            open_source(proxy.url(server.url), name="ill", options=options(isolation)),
-            open_source(other.url, name="well", options=options(isolation)),
+            open_source(proxy.url(server.url), name="ill", options=options()),
+            open_source(other.url, name="well", options=options()),
         ]
         thread = threading.Thread(target=script)
         thread.start()

@@ -41,9 +41,8 @@ def about_to_wrap() -> Tamper:
 
 
 @pytest.mark.parametrize("jump", [forwards, backwards, about_to_wrap])
-@pytest.mark.parametrize("isolation", ["process", "thread"])
-def test_a_clock_that_jumps(proxy: FaultProxy, server: RtspServer, jump: Callable[[], Tamper], isolation: str):
-    with Following(proxy.url(server.url), options(isolation)) as feed:
+def test_a_clock_that_jumps(proxy: FaultProxy, server: RtspServer, jump: Callable[[], Tamper]):
+    with Following(proxy.url(server.url), options()) as feed:
         live(feed)
         jumped_s, before_s = time.monotonic(), feed.frames[-1].pts_s
         proxy.tamper = jump()
