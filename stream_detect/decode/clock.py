@@ -34,6 +34,11 @@ class StreamClock:
         self._origin_s = None
         self._follows_arrival = follows_arrival
 
+    def follow(self, pts_s: float, arrived_s: float, seen_at: datetime) -> None:
+        """A frame was stamped elsewhere, by a copy of this clock: go on from there."""
+        self._last_s, self._last_arrived_s = pts_s, arrived_s
+        self._wall.follow(seen_at)
+
     def seconds(self, pts: int | None, time_base: Fraction | None) -> float | None:
         """Where a stamp lies on this clock, if that can be said; moves nothing."""
         if pts is None or not time_base or self._origin_s is None:
@@ -88,3 +93,7 @@ class WallTime:
             told = max(told, self._last + pace)
         self._last, self._last_s = told, now_s
         return told
+
+    def follow(self, told: datetime) -> None:
+        """`told` was told elsewhere: nothing earlier is told from now on."""
+        self._last, self._last_s = told, self._monotonic()

@@ -89,4 +89,8 @@ class ThreadOpener:
 
 def opener_for(source: Source) -> Opener:
     """How this source is opened."""
-    return ThreadOpener()
+    if not source.is_isolated:
+        return ThreadOpener()
+    from stream_detect.sources.worker.remote import WorkerOpener
+
+    return WorkerOpener()

@@ -76,21 +76,17 @@ class PacketRing:
         """Keep a copy of a packet; what no longer fits goes, oldest first."""
         if self._template is None:
             return
-        kept = RingPacket(
-            bytes(packet),
-            packet.pts,
-            packet.dts,
-            packet.duration or 0,
-            Fraction(packet.time_base),
-            packet.is_keyframe,
-            pts_s,
-            self._template,
-        )
+        base = Fraction(packet.time_base)
+        stamps = (packet.pts, packet.dts, packet.duration or 0)
+        self.keep(RingPacket(bytes(packet), *stamps, base, packet.is_keyframe, pts_s, self._template))
+
+    def keep(self, packet: RingPacket) -> None:
+        """Keep a packet that was copied already; what no longer fits goes, oldest first."""
         with self._lock:
-            if self._packets or kept.is_keyframe:
-                self._packets.append(kept)
-                self.num_bytes += len(kept.data)
-            self._forget(pts_s)
+            if self._packets or packet.is_keyframe:
+                self._packets.append(packet)
+                self.num_bytes += len(packet.data)
+            self._forget(packet.pts_s)
 
     def since(self, pts_s: float) -> list[RingPacket]:
         """The packets from the last key frame at or before `pts_s` on; from the oldest one if there is none so old."""

@@ -1,0 +1,84 @@
+"""The nursery: a small process that has imported all that a worker needs, and forks one whenever it is asked to.
+
+It is started by `nursery.py` with the number of its end of a socket, has one thread, opens nothing itself and ends with
+the process that started it. Requests are one byte: FORK is answered by the worker's number and its end of a socket,
+FATE and a number by what became of that worker.
+"""
+
+import contextlib
+import ctypes
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+
+from stream_detect.sources.worker import child
+from stream_detect.sources.worker.nursery import FATE, FORK, READY
+
+PR_SET_PDEATHSIG = 1
+REAP_EVERY_S = 1.0
+KEPT_FATES = 256
+
+
+def main(number: str) -> None:
+    die_with_parent()
+    control = socket.socket(fileno=int(number))
+    gc.collect()
+    gc.freeze()  # pages of what is there now stay shared with every worker
+    fates: dict[int, int] = {}
+    control.sendall(READY)
+    while True:
+        asked = select.select([control], [], [], REAP_EVERY_S)[0]
+        reap(fates)
+        if not asked:
+            continue
+        request = control.recv(64)
+        if not request:
+            return
+        if request == FORK:
+            fork(control)
+        elif request[:1] == FATE:
+            control.sendall(json.dumps(fates.get(int(request[1:]))).encode())
+
+
+def fork(control: socket.socket) -> None:
+    """Make a worker and send its number and the other end of its socket."""
+    theirs, ours = socket.socketpair()
+    pid = os.fork()
+    if pid:
+        ours.close()
+        with theirs:
+            socket.send_fds(control, [str(pid).encode()], [theirs.fileno()])
+        return
+    code = 1
+    with contextlib.suppress(BaseException):
+        die_with_parent()
+        theirs.close()
+        control.close()
+        child.main(ours)
+        code = 0
+    os._exit(code)
+
+
+def reap(fates: dict[int, int]) -> None:
+    """Note what became of workers that have ended."""
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            fates[ended[0]] = os.waitstatus_to_exitcode(ended[1])
+    while len(fates) > KEPT_FATES:
+        del fates[next(iter(fates))]
+
+
+def die_with_parent() -> None:
+    """End when the process that started this one ends, in whatever way; elsewhere a closed socket tells."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the main process's matter
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

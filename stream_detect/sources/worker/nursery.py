@@ -1,0 +1,183 @@
+"""Where workers come from: one small process that is started with the first of them and ends with the last.
+
+Not `multiprocessing`: that runs the main program's file again in each process, and programs that merely call `watch`
+are not written for that.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from stream_detect.errors import DecoderDied
+
+FORK, FATE, READY = b"f", b"w", b"ready"
+START_TIMEOUT_S = 30.0  # for its imports, on a machine that is busy with others
+ANSWER_TIMEOUT_S = 5.0
+END_TIMEOUT_S = 2.0
+DEBUG = "STREAM_DETECT_DEBUG"
+PACKAGES = Path(__file__).parents[3]  # where stream_detect lies
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A process that decodes: its number, a handle that is never another process's, and our end of its socket."""
+
+    pid: int
+    handle: int | None
+    end: socket.socket
+
+    def kill(self) -> None:
+        """End it at once; nothing if it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            if self.handle is None:
+                os.kill(self.pid, signal.SIGKILL)
+            else:
+                signal.pidfd_send_signal(self.handle, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Kill it and let go of it; once."""
+        self.kill()
+        self.end.close()
+        if self.handle is not None:
+            os.close(self.handle)
+
+
+class Nursery:
+    """Forks workers. Started when it is first needed; `close` may be called twice."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def start(self) -> None:
+        """Begin to start it, if it does not run, without waiting for it."""
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._end()
+                self._start()
+
+    def fork(self) -> Worker:
+        """A new worker.
+
+        Raises:
+            DecoderDied: if none can be had.
+        """
+        self.start()
+        with self._lock:
+            try:
+                return self._fork()
+            except (OSError, ValueError) as error:
+                self._end()
+                raise DecoderDied(f"no process to decode in could be started ({error})") from error
+
+    def fate(self, pid: int) -> int | None:
+        """The exit code of a worker that has ended, negative for a signal; None where that isn't known."""
+        with self._lock:
+            if self._control is None:
+                return None
+            try:
+                self._control.sendall(FATE + str(pid).encode())
+                code = json.loads(self._answer()[0])
+            except (OSError, ValueError):
+                return None
+            return code if isinstance(code, int) else None
+
+    def close(self) -> None:
+        with self._lock:
+            self._end()
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # one thread, or no fork
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGES), os.environ.get("PYTHONPATH")]))
+        said = None if os.environ.get(DEBUG) else subprocess.DEVNULL
+        command = [sys.executable, "-P", "-m", "stream_detect.sources.worker", str(theirs.fileno())]
+        with theirs:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                pass_fds=[theirs.fileno()],
+                env=environment,
+                start_new_session=True,
+            )
+        self._control, self._is_ready = ours, False
+
+    def _fork(self) -> Worker:
+        assert self._control is not None
+        if not self._is_ready:
+            if self._answer(START_TIMEOUT_S)[0] != READY:
+                raise ValueError("it did not start")
+            self._is_ready = True
+        self._control.sendall(FORK)
+        words, files = self._answer()
+        pid = int(words)
+        handle = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
+        return Worker(pid, handle, socket.socket(fileno=files[0]))
+
+    def _answer(self, timeout_s: float = ANSWER_TIMEOUT_S) -> tuple[bytes, list[int]]:
+        assert self._control is not None
+        if not select.select([self._control], [], [], timeout_s)[0]:
+            raise TimeoutError(f"it did not answer for {timeout_s:g} s")
+        words, files, _, _ = socket.recv_fds(self._control, 1024, 1)
+        if not words:
+            raise ConnectionResetError("it has ended")
+        return words, files
+
+    def _end(self) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._process is not None:
+            try:
+                self._process.wait(END_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+
+class Share:
+    """A share in the one nursery of this process, which ends with the last share; `close` may be called twice."""
+
+    _lock = threading.Lock()
+    _shares = 0
+    _nursery: Nursery | None = None
+
+    def __init__(self) -> None:
+        with Share._lock:
+            Share._nursery = Share._nursery or Nursery()
+            Share._shares += 1
+            self.nursery = Share._nursery
+            self._is_open = True
+        self.nursery.start()
+
+    def close(self) -> None:
+        with Share._lock:
+            if not self._is_open:
+                return
+            self._is_open = False
+            Share._shares -= 1
+            ending = Share._nursery if not Share._shares else None
+            Share._nursery = Share._nursery if Share._shares else None
+        if ending is not None:
+            ending.close()
+
+    def __enter__(self) -> "Share":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
