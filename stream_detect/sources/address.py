@@ -37,7 +37,7 @@ class SourceOptions:
 
     transport: Literal["tcp", "udp"] = "tcp"  # how RTSP carries its packets
     open_timeout_s: float = 10.0  # for connecting and for the first bytes, each
-    read_timeout_s: float = 2.5  # a live stream without a frame for that long is given up and opened anew
+    read_timeout_s: float = 2.2  # a live stream without a frame for that long is given up and opened anew
     retries: int | None = None  # failed attempts in a row before a live source is given up; None: for ever
     every_frame: bool | None = None  # wait for whoever reads rather than drop; None: files do, live sources don't
     ring_bytes: int | None = None  # encoded packets kept for evidence; None: 16 MiB for a live source, 0 for a file

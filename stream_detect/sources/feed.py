@@ -270,6 +270,8 @@ class Feed(AbstractContextManager["Feed"]):
         try:
             for packet in self._container.demux():
                 before_s, came_s = came_s, time.monotonic()
+                if self.source.is_live and came_s - asked_s >= timeout_s:  # a last one that FFmpeg still held
+                    raise SourceTimeout(f"{self.source.address}: nothing came for {came_s - asked_s:.1f} s")
                 self._came_s = came_s
                 self._backlog.read(came_s - asked_s, came_s - before_s)
                 yield self._kept(packet) if packet.stream_index == self._stream.index else None
