@@ -24,8 +24,8 @@ from stream_detect.stats import FeedStats, Stage
 from stream_detect.types import Alert, FrameVerdict, State
 
 PREFIX = "stream_detect"
-SECONDS = (0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 1.0, 2.5, 10.0)
-SHARES = tuple(number / 20 for number in range(1, 21))
+SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.35, 0.5, 1.0, 2.5, 10.0)
+SHARES = tuple(number / 10 for number in range(1, 11))
 FRAMES = (1, 2, 4, 8, 16, 32, 64)
 STATES: tuple[State, ...] = get_args(State)
 Type = Literal["counter", "gauge", "histogram"]
@@ -70,10 +70,13 @@ class Buckets:
 
     __slots__ = ("bounds", "counts", "total")
 
-    def __init__(self, bounds: Sequence[float]) -> None:
+    def __init__(self, bounds: Sequence[float], counts: Sequence[int] = (), total: float = 0.0) -> None:
         self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
+        self.counts = list(counts) or [0] * (len(bounds) + 1)
+        self.total = total
+
+    def copy(self) -> "Buckets":
+        return Buckets(self.bounds, self.counts, self.total)
 
     def add(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
@@ -103,6 +106,11 @@ class Heard:
     latency: dict[str, Buckets] = field(default_factory=dict)
     scores: Buckets = field(default_factory=lambda: Buckets(SHARES))
     alerts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def copy(self) -> "Heard":
+        stages = {stage: buckets.copy() for stage, buckets in self.stages.items()}
+        latency = {since: buckets.copy() for since, buckets in self.latency.items()}
+        return Heard(self.age.copy(), stages, latency, self.scores.copy(), self.alerts.copy())
 
 
 def no_feeds() -> Sequence[FeedStats]:
@@ -170,10 +178,15 @@ class Metrics:
             tell_feed(families, feed)
             if feed.pid is not None and (worker := read_process(feed.pid)):
                 tell_worker(families, feed.name, worker)
-        with self._lock:
+        with self._lock:  # the loop waits for it: no longer than for a copy
             if self._feeds is not no_feeds:
                 self._forget_all_but({feed.name for feed in feeds})
-            self._tell_heard(families)
+            heard = {name: heard.copy() for name, heard in self._heard.items()}
+            batches, batch_times = self._batches.copy(), self._batch_times.copy()
+        tell_buckets(families["batch_frames"], [], batches)
+        tell_buckets(families["batch_seconds"], [], batch_times)
+        for name, of_feed in heard.items():
+            tell_heard(families, name, of_feed)
         if figures := read_gpu(self._device):
             families |= gpu_families(self._device, figures)
         yield from families.values()
@@ -196,19 +209,6 @@ class Metrics:
     def _forget_all_but(self, names: set[str]) -> None:
         for name in self._heard.keys() - names:
             del self._heard[name]
-
-    def _tell_heard(self, families: dict[str, Metric]) -> None:
-        tell_buckets(families["batch_frames"], [], self._batches)
-        tell_buckets(families["batch_seconds"], [], self._batch_times)
-        for feed, heard in self._heard.items():
-            tell_buckets(families["frame_age_seconds"], [feed], heard.age)
-            tell_buckets(families["fake_probability"], [feed], heard.scores)
-            for since, buckets in heard.latency.items():
-                tell_buckets(families["verdict_latency_seconds"], [feed, since], buckets)
-            for stage, buckets in heard.stages.items():
-                tell_buckets(families["latency_seconds"], [feed, stage], buckets)
-            for (rule, event), number in heard.alerts.items():
-                tell(families["alerts"], [feed, rule, event], number)
 
 
 def buckets_in(table: dict[str, Buckets], key: str) -> Buckets:
@@ -237,10 +237,10 @@ def tell(family: Metric, labels: Sequence[str], value: float) -> None:
 
 def tell_buckets(family: Metric, labels: Sequence[str], buckets: Buckets) -> None:
     """Add one distribution to a histogram."""
-    place = labelled(family, labels)
+    place, name = labelled(family, labels), f"{family.name}_bucket"
     cumulated = buckets.cumulated()
     for bound, count in cumulated:
-        family.add_sample(f"{family.name}_bucket", place | {"le": bound}, count)
+        family.add_sample(name, {**place, "le": bound}, count)
     family.add_sample(f"{family.name}_count", place, cumulated[-1][1])
     family.add_sample(f"{family.name}_sum", place, buckets.total)
 
@@ -271,6 +271,17 @@ def tell_worker(families: dict[str, Metric], feed: str, worker: ProcessFigures) 
     tell(families["worker_resident_bytes"], [feed], worker.resident_bytes)
     tell(families["worker_cpu_seconds"], [feed], worker.cpu_s)
     tell(families["worker_threads"], [feed], worker.threads)
+
+
+def tell_heard(families: dict[str, Metric], feed: str, heard: Heard) -> None:
+    tell_buckets(families["frame_age_seconds"], [feed], heard.age)
+    tell_buckets(families["fake_probability"], [feed], heard.scores)
+    for since, buckets in heard.latency.items():
+        tell_buckets(families["verdict_latency_seconds"], [feed, since], buckets)
+    for stage, buckets in heard.stages.items():
+        tell_buckets(families["latency_seconds"], [feed, stage], buckets)
+    for (rule, event), number in heard.alerts.items():
+        tell(families["alerts"], [feed, rule, event], number)
 
 
 def gpu_families(device: str, figures: GpuFigures) -> dict[str, Metric]:

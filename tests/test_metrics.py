@@ -76,7 +76,7 @@ def test_lines_become_scores_latencies_and_alerts(metrics):
     for event in ("raised", "updated", "updated"):
         metrics.take(Alert(event, "a1", "cam", 3, "sustained", "t", 3.2, None, 0.9))
     series = read(metrics)
-    assert series['stream_detect_fake_probability_bucket{feed="cam",le="0.05"}'] == 1
+    assert series['stream_detect_fake_probability_bucket{feed="cam",le="0.1"}'] == 1
     assert series['stream_detect_fake_probability_bucket{feed="cam",le="0.9"}'] == 1
     assert series['stream_detect_fake_probability_count{feed="cam"}'] == 2
     assert series['stream_detect_verdict_latency_seconds_sum{feed="cam",since="capture"}'] == 0.03
