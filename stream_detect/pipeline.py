@@ -197,7 +197,7 @@ class Watching:
 
         A reader that hangs in a connection attempt is not waited for: it ends by itself when that times out.
         """
-        for reader in self._readers:
+        for reader in {*self._readers, *(watched.reader for watched in self._watched.values())}:
             reader.stop()
         until_s = time.monotonic() + PATIENCE_S
         for reader in self._readers:

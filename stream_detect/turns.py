@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from typing import Protocol, TypeVar, runtime_checkable
 
 SHARE_OF_WORK = 0.6  # of the budget may pass from taking a frame to telling its verdict; older frames are stale
-PLANNED_SHARE = 0.8  # of the budget is planned with; the rest is for what takes longer than it did
+PLANNED_SHARE = 0.7  # of the budget is planned with; the rest is for what takes longer than it did
+MARGIN = 1.25  # a single frame may take so many times what is planned for it
 LEAST_WAIT_SHARE = 0.2  # of the budget a frame may wait, however late its decoder gives it
 FIRST_GUESS_S = 0.05  # what a frame is taken to cost before one was judged
 LONGEST_S = 1.0  # one frame never counts for more: somebody looked into a debugger, or a machine slept
@@ -103,7 +104,7 @@ class Turn:
 
     def is_stale(self, arrived_s: float, now_s: float, usual_delay_s: float = 0.0) -> bool:
         """Whether a live frame is too old to spend work on; `usual_delay_s` is what its decoder always takes."""
-        work_s = min(self._frame_s, SHARE_OF_WORK * self._budget_s)
+        work_s = min(MARGIN * self._frame_s, SHARE_OF_WORK * self._budget_s)
         may_wait_s = max(self._budget_s - work_s, usual_delay_s + LEAST_WAIT_SHARE * self._budget_s)
         return now_s - arrived_s > may_wait_s
 
