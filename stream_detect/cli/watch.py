@@ -1,6 +1,7 @@
 """`stream-detect watch`: the loop, its sinks and its exit code."""
 
 import contextlib
+import logging
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,24 +16,41 @@ from stream_detect.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
     from stream_detect.alerts import Line, Sink
-    from stream_detect.config import Config, DecisionSettings, WatchSettings
+    from stream_detect.cli.reload import Reloads
+    from stream_detect.config import Config, DecisionSettings, Feed, WatchSettings
     from stream_detect.decode.frame import Frame
     from stream_detect.detector import Detector
-    from stream_detect.pipeline import OnFrame
-    from stream_detect.sources import Source
-    from stream_detect.types import FrameVerdict
+    from stream_detect.feeds_file import FeedsFile
+    from stream_detect.metrics import Metrics
+    from stream_detect.pipeline import OnFrame, Watching
+    from stream_detect.stats import Observer
+    from stream_detect.types import FrameVerdict, Status
 
 EXAMPLE = (
     "Examples: stream-detect watch rtsp://user:password@192.168.1.20/live --jsonl alerts.jsonl\n\n"
-    "stream-detect watch webcam --view\n\nstream-detect watch a.mp4 b.mp4 --jsonl - --fail-on-alert"
+    "stream-detect watch webcam --view\n\nstream-detect watch a.mp4 b.mp4 --jsonl - --fail-on-alert\n\n"
+    "stream-detect watch --config feeds.toml --metrics-port 9100 --log-json   (kill -HUP reads the file again)"
 )
 SOURCES = (
     "rtsp(s)://..., http(s)://... (HLS, MJPEG), rtmp://..., a file, webcam[:N], screen[:WxH+X+Y] or synthetic; "
-    "several are watched at once."
+    "several are watched at once. '${NAME}' in an address is filled in from the environment, '${file:PATH}' from a "
+    "file."
+)
+METRICS_PORT = (
+    "Serve /metrics (Prometheus), /healthz, /readyz and /feeds on this port of 127.0.0.1; 0 picks one. With --config "
+    "feeds can be added, changed and removed there, and the run goes on when none is left."
+)
+CONFIG = (
+    "Feeds and settings: its tables feed, watch and decision. On SIGHUP its feeds are read again: what changed is "
+    "changed, the others go on."
+)
+ISOLATION = (
+    "process: sources are decoded in processes of their own, one each; thread: in this one. Default: network ones."
 )
 ENGINE = "Runs the networks on a CPU: onnxruntime, openvino or openvino-bf16 (pip install 'stream-detect[openvino]')."
 ALERT_RAISED = 10
 COULD_NOT_READ = 3
+REMOVED = "removed"  # what the last line of a feed says that was taken out of the run
 
 
 def watch(
@@ -61,9 +79,7 @@ def watch(
     retries: Annotated[
         int | None, typer.Option(metavar="N", help="Open a lost live source so often again. Default: for ever.")
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="Feeds and settings: its tables feed, watch and decision.")
-    ] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE.toml", help=CONFIG)] = None,
     overlay: Annotated[
         Path | None, typer.Option(metavar="OUT.mp4", help="Write the video with boxes and verdicts (one source).")
     ] = None,
@@ -75,6 +91,12 @@ def watch(
     fail_on_alert: Annotated[
         bool, typer.Option("--fail-on-alert", help="Exit with 10 if any alert was raised.")
     ] = False,
+    metrics_port: Annotated[int | None, typer.Option(metavar="P", min=0, max=65535, help=METRICS_PORT)] = None,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log to stderr as JSON lines.")] = False,
+    log_level: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="Log debug, info, warning or error. Default: warning.")
+    ] = None,
+    isolation: Annotated[str | None, typer.Option(metavar="process|thread", help=ISOLATION)] = None,
     udp: Annotated[bool, typer.Option("--udp", help="Let RTSP bring its packets by UDP instead of TCP.")] = False,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each network.")] = 1,
     engine: Annotated[str, typer.Option(metavar="NAME", help=ENGINE)] = "onnxruntime",
@@ -83,91 +105,186 @@ def watch(
 
     A live source is followed for ever: when it breaks it is opened again. Ctrl-C ends the run with a summary.
     """
-    from stream_detect.config import Config, read_config
+    from stream_detect import logs
+    from stream_detect.config import Config
+    from stream_detect.secrets import hide_arguments
 
-    file = read_config(config) if config else Config()
+    hide_arguments()
+    feeds_file = file_of_feeds(config)
+    file = feeds_file.read() if feeds_file else Config()
     changes = {
         "profile": profile,
         "every_frame": every_frame,
         "duration_s": duration,
         "max_frames": max_frames,
         "retries": retries,
+        "isolation": isolation,
         "transport": "udp" if udp else None,
     }
     settings = settings_of(file, {name: value for name, value in changes.items() if value is not None})
-    opened, refused = open_all([*(sources or []), *file.feeds], settings)
-    with ExitStack() as stack:
-        sinks = open_sinks(stack, jsonl, len(opened))
-        run = Run(opened, refused)
-        on_frame = open_pictures(stack, overlay, view, opened, run.stop)
-        detector = make_detector(device, weights, experts, threads, settings.workload.experts, engine)
-        decision = decision_of(file, detector)
-        run.follow(detector, settings, decision, sinks, on_frame)
+    may_grow = feeds_file is not None and metrics_port is not None
+    feeds, refused = all_meant([*file.feeds, *(sources or [])], settings, may_grow)
+    is_logged = log_json or log_level is not None
+    run = Run(refused)
+    with logs.configure(log_level or "warning", is_json=log_json):
+        with ExitStack() as stack:
+            sinks = open_sinks(stack, jsonl, len(feeds), is_logged)
+            on_frame = open_pictures(stack, overlay, view, len(feeds), run.stop)
+            detector = make_detector(device, weights, experts, threads, settings.workload.experts, engine)
+            decision = decision_of(file, detector)
+            metrics = metrics_of(detector, metrics_port)
+            watching = run.begin(stack, feeds, detector, settings, decision, on_frame, metrics, may_grow)
+            follow_figures(sinks, watching)
+            reloads = follow_file(stack, feeds_file, watching, feeds, file)
+            if metrics is not None and metrics_port is not None:
+                serve(stack, metrics_port, watching, metrics, feeds_file, reloads)
+                sinks = [metrics, *sinks]
+            run.follow(watching, sinks)
+        run.list_unread(is_logged)
     raise typer.Exit(run.exit_code(fail_on_alert))
 
 
 class Run:
-    """One run of `watch`: which sources it has, what became of them, and what code that exits with."""
+    """One run of `watch`: what became of its sources, and what code that exits with."""
 
-    def __init__(self, sources: "Sequence[Source]", refused: list[str]) -> None:
-        self.sources = {source.name: source for source in sources}
-        self.unread = refused
+    def __init__(self, refused: Sequence[str]) -> None:
+        self.unread: dict[str, str] = {words: words for words in refused}  # why, by name where it has one
+        self.names: set[str] = set(self.unread)
         self.alerts = 0
         self.stop = threading.Event()
 
-    def follow(
+    def begin(
         self,
+        stack: ExitStack,
+        feeds: "Sequence[str | Feed]",
         detector: "Detector",
         settings: "WatchSettings",
         decision: "DecisionSettings",
-        sinks: "Sequence[Sink]",
         on_frame: "OnFrame | None",
-    ) -> None:
-        """Give every line to every sink until the sources end or a signal comes."""
-        from stream_detect.pipeline import watch as lines_of
+        observer: "Observer | None",
+        stays: bool,
+    ) -> "Watching":
+        """Open the sources; from now on the first signal stops the run."""
+        from stream_detect.pipeline import Watching
 
-        lines = lines_of(
-            list(self.sources.values()),
-            detector,
-            settings=settings,
-            decision=decision,
-            on_frame=on_frame,
-            stop=self.stop,
-        )
-        with stopped_by_signals(self.stop), contextlib.closing(lines):  # type: ignore[type-var]
+        watching = Watching(feeds, detector, settings, decision, on_frame, observer=observer, stays=stays)
+        stack.enter_context(stopped_by_signals(self.stop))
+        return stack.enter_context(watching)
+
+    def follow(self, watching: "Watching", sinks: "Sequence[Sink]") -> None:
+        """Give every line to every sink until the sources end or a signal comes."""
+        with contextlib.closing(watching.lines(self.stop)) as lines:  # type: ignore[type-var]
             for line in lines:
-                self.note(line)
+                self.note(line, watching)
                 for sink in sinks:
                     sink.take(line)
 
-    def note(self, line: "Line") -> None:
+    def note(self, line: "Line", watching: "Watching") -> None:
         from stream_detect.types import Alert, Status
 
         if isinstance(line, Alert):
             self.alerts += line.event == "raised"
-        elif isinstance(line, Status) and line.state in ("ended", "failed") and self.is_unread(line.source, line):
-            self.unread.append(f"{line.source}: {line.reason}")
+        elif isinstance(line, Status):
+            self.names.add(line.source)
+            if line.state == "live":
+                self.unread.pop(line.source, None)
+            elif line.state in ("ended", "failed") and self.is_unread(line, watching):
+                self.unread[line.source] = f"{line.source}: {line.reason}"
 
-    def is_unread(self, name: str, last: "Line") -> bool:
+    def is_unread(self, last: "Status", watching: "Watching") -> bool:
         """Whether a source counts as one that could not be read: a broken file, or nothing ever came."""
-        from stream_detect.types import Status
-
-        assert isinstance(last, Status)
-        if self.stop.is_set() and last.state == "ended":
+        if last.state == "ended" and (self.stop.is_set() or last.reason == REMOVED):
             return False
-        return last.frames == 0 or (last.state == "failed" and not self.sources[name].is_live)
+        is_live = {feed.name: feed.is_live for feed in watching.feeds()}.get(last.source, True)
+        return last.frames == 0 or (last.state == "failed" and not is_live)
+
+    def list_unread(self, is_logged: bool) -> None:
+        """Name the sources that could not be read on stderr."""
+        for words in self.unread.values():
+            tell(words, is_logged)
+        if self.unread and len(self.names) > 1:
+            tell(f"{len(self.unread)} of the sources could not be read, see above; the others are done", is_logged)
 
     def exit_code(self, fail_on_alert: bool) -> int:
-        """The exit code; sources that could not be read are listed on stderr."""
-        from stream_detect.cli.app import say
-
-        for words in self.unread:
-            say(words)
-        if len(self.unread) and len(self.sources) > 1:
-            say(f"{len(self.unread)} of the sources could not be read, see above; the others are done")
         if self.alerts and fail_on_alert:
             return ALERT_RAISED
         return COULD_NOT_READ if self.unread else 0
+
+
+def tell(words: str, is_logged: bool) -> None:
+    """A line on stderr, as a record where the log tells everything."""
+    from stream_detect.cli.app import say
+
+    if is_logged:
+        logging.getLogger("stream_detect.run").error("%s", words)
+    else:
+        say(words)
+
+
+def follow_figures(sinks: "Sequence[Sink]", watching: "Watching") -> None:
+    """Let the sinks that show the figures of the feeds ask for them: the live table."""
+    for sink in sinks:
+        if (follow := getattr(sink, "follow", None)) is not None:
+            follow(watching.feeds)
+
+
+def file_of_feeds(path: Path | None) -> "FeedsFile | None":
+    if path is None:
+        return None
+    from stream_detect.feeds_file import FeedsFile
+
+    return FeedsFile(path)
+
+
+def follow_file(
+    stack: ExitStack,
+    file: "FeedsFile | None",
+    watching: "Watching",
+    feeds: "Sequence[str | Feed]",
+    config: "Config",
+) -> "Reloads | None":
+    """Read the file of feeds again on SIGHUP; without one, a SIGHUP ends the program as ever."""
+    if file is None:
+        return None
+    from stream_detect.cli.reload import Reloads
+    from stream_detect.feeds_file import FeedsInEffect
+
+    of_file = [feed for feed in feeds if not isinstance(feed, str)]
+    return stack.enter_context(Reloads(file, FeedsInEffect(watching, of_file, config)))
+
+
+def metrics_of(detector: "Detector", port: int | None) -> "Metrics | None":
+    if port is None:
+        return None
+    from stream_detect.metrics import Metrics
+
+    return Metrics(device=detector.device)
+
+
+def serve(
+    stack: ExitStack,
+    port: int,
+    watching: "Watching",
+    metrics: "Metrics",
+    file: "FeedsFile | None",
+    reloads: "Reloads | None",
+) -> None:
+    """Metrics, health and the feeds over HTTP until the stack is closed; says where."""
+    from stream_detect.cli.app import say
+    from stream_detect.web import serving
+
+    server = stack.enter_context(
+        serving(
+            port,
+            watching.feeds,
+            metrics=metrics,
+            feeds_file=file,
+            apply=reloads.apply if reloads else None,
+            last_turn_s=watching.last_turn_s,
+        )
+    )
+    if port == 0:
+        say(f"metrics are at {server.url}/metrics")
 
 
 def settings_of(file: "Config", changes: dict[str, object]) -> "WatchSettings":
@@ -183,50 +300,55 @@ def decision_of(file: "Config", detector: "Detector") -> "DecisionSettings":
     return updated(detector.decision, file.decision, "[decision]")
 
 
-def open_all(sources: Sequence[object], settings: "WatchSettings") -> "tuple[list[Source], list[str]]":
-    """The sources under these addresses, and what is wrong with those that can't be meant.
+def all_meant(
+    feeds: "Sequence[str | Feed]", settings: "WatchSettings", may_be_none: bool = False
+) -> "tuple[list[str | Feed], list[str]]":
+    """The feeds whose addresses can be meant, and what is wrong with the others.
 
     Raises:
-        UsageError: if there are none.
-        SourceError: if none of them can be meant.
+        UsageError: if there are none, unless there may be.
+        SourceError: if none of them can be meant, unless there may be none.
     """
-    from stream_detect.config import Feed
-    from stream_detect.pipeline import opened_source, unique
+    from stream_detect.pipeline import opened_source
 
-    opened: list[Source] = []
+    meant: list[str | Feed] = []
     refused: list[SourceError] = []
-    for source in sources:
-        assert isinstance(source, (str, Feed))
+    for feed in feeds:
         try:
-            opened.append(opened_source(source, settings))
+            opened_source(feed, settings)
+            meant.append(feed)
         except SourceError as error:
             refused.append(error)
-    if refused and not opened:
+    if refused and not (meant or may_be_none):
         raise refused[0]
-    if not opened:
+    if not (meant or may_be_none):
         raise UsageError("nothing to watch: name a SOURCE, such as rtsp://host/path, a file or webcam, or use --config")
-    return unique(opened), [str(error) for error in refused]
+    return meant, [str(error) for error in refused]
 
 
-def open_sinks(stack: ExitStack, jsonl: str | None, sources: int) -> "list[Sink]":
-    """Where lines go: JSON lines if asked, and the console."""
+def open_sinks(stack: ExitStack, jsonl: str | None, sources: int, is_logged: bool = False) -> "list[Sink]":
+    """Where lines go: JSON lines and the log if asked, and the console."""
     from stream_detect.alerts import JsonlSink
     from stream_detect.alerts.console import open_console
 
     sinks: list[Sink] = []
     if jsonl is not None:
         sinks.append(stack.enter_context(JsonlSink(jsonl, append=True)))
-    console = open_console(is_stdout_taken=jsonl == "-")
+    if is_logged:
+        from stream_detect.alerts.log import LogSink
+
+        sinks.append(LogSink())
+    console = open_console(is_stdout_taken=jsonl == "-", is_logged=is_logged)
     stack.callback(console.close)
     return [*sinks, console]
 
 
 def open_pictures(
-    stack: ExitStack, overlay: Path | None, view: bool, sources: "Sequence[Source]", stop: threading.Event
+    stack: ExitStack, overlay: Path | None, view: bool, sources: int, stop: threading.Event
 ) -> "OnFrame | None":
     """What is to be done with the pictures themselves: written, shown, both, or nothing."""
-    if overlay is not None and len(sources) > 1:
-        raise UsageError(f"--overlay writes one source, got {len(sources)}; run one watch for each")
+    if overlay is not None and sources > 1:
+        raise UsageError(f"--overlay writes one source, got {sources}; run one watch for each")
     writers: list[OnFrame] = []
     if overlay is not None:
         from stream_detect.overlay import OverlayWriter
