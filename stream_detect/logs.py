@@ -15,9 +15,10 @@ from stream_detect.redact import redact
 
 LEVELS = ("debug", "info", "warning", "error")
 OURS = "stream_detect"
-OTHERS = ("uvicorn", "libav")  # whose records are ours to tell: the server's, and FFmpeg's at level debug
+OTHERS = ("uvicorn", "libav")  # whose warnings are ours to tell: the server's, and FFmpeg's at level debug
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # what could pass for a line of its own
 ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+NOT_TOLD = ("color_message",)  # the same message once more, in colours
 
 
 class Logging:
@@ -29,7 +30,7 @@ class Logging:
         self._before = [(logger.level, logger.propagate) for logger in self._loggers]
         for logger in self._loggers:
             logger.addHandler(handler)
-            logger.setLevel(level.upper())
+            logger.setLevel("WARNING" if level == "info" and logger.name != OURS else level.upper())
             logger.propagate = False
         self._hears_ffmpeg = level == "debug"
         if self._hears_ffmpeg:
@@ -111,7 +112,9 @@ def redacted(record: logging.LogRecord) -> logging.LogRecord:
     told.exc_info = None
     told.stack_info = record.stack_info and redact(record.stack_info)
     for name, value in vars(record).items():
-        if name not in ORDINARY:
+        if name in NOT_TOLD:
+            delattr(told, name)
+        elif name not in ORDINARY:
             setattr(told, name, without_secrets(value))
     return told
 

@@ -57,6 +57,7 @@ FAMILIES: dict[str, tuple[Type, tuple[str, ...], str]] = {
     "loop_idle_seconds": ("gauge", (), "How long ago the loop went round last; more than seconds: it hangs."),
     "process_threads": ("gauge", (), "Threads of the main process."),
     "worker_resident_bytes": ("gauge", ("feed",), "Memory of the process that decodes the feed, shared pages too."),
+    "worker_proportional_bytes": ("gauge", ("feed",), "The same with its share of what processes share; adds up."),
     "worker_cpu_seconds": ("counter", ("feed",), "CPU time of the process that decodes the feed; anew with each."),
     "worker_threads": ("gauge", ("feed",), "Threads of the process that decodes the feed."),
     "gpu_memory_used_bytes": ("gauge", ("gpu",), "Memory in use on the GPU, by all programs."),
@@ -269,6 +270,8 @@ def tell_feed(families: dict[str, Metric], feed: FeedStats) -> None:
 
 def tell_worker(families: dict[str, Metric], feed: str, worker: ProcessFigures) -> None:
     tell(families["worker_resident_bytes"], [feed], worker.resident_bytes)
+    if worker.proportional_bytes is not None:
+        tell(families["worker_proportional_bytes"], [feed], worker.proportional_bytes)
     tell(families["worker_cpu_seconds"], [feed], worker.cpu_s)
     tell(families["worker_threads"], [feed], worker.threads)
 

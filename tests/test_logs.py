@@ -51,6 +51,15 @@ def test_only_warnings_are_told_unless_asked(capsys):
     assert [line.split(" ", 1)[1] for line in shown(capsys)] == ["INFO something special"]
 
 
+def test_of_the_server_only_warnings_are_told(capsys):
+    with logs.configure("info", is_json=True):
+        logging.getLogger("uvicorn.error").info("Started server process")
+        logging.getLogger("uvicorn.error").warning("Invalid request", extra={"color_message": "[red]Invalid request"})
+    (line,) = shown(capsys)
+    assert json.loads(line)["message"] == "Invalid request"
+    assert "[red]" not in line
+
+
 def test_after_closing_all_is_as_before(capsys):
     before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in ours()]
     told = logs.configure("debug")

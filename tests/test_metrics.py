@@ -119,6 +119,7 @@ def test_the_process_that_decodes_a_feed_is_measured(metrics):
     series = read(metrics)
     resident = series['stream_detect_worker_resident_bytes{feed="cam"}']
     assert resident == pytest.approx(series["stream_detect_process_resident_memory_bytes"], rel=0.2)
+    assert 0 < series['stream_detect_worker_proportional_bytes{feed="cam"}'] <= 1.2 * resident
     assert series['stream_detect_worker_threads{feed="cam"}'] >= 1
     assert series['stream_detect_worker_cpu_seconds_total{feed="cam"}'] > 0
 

@@ -1,5 +1,6 @@
 """The server of the application: a thread of its own, on 127.0.0.1 alone."""
 
+import logging
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from stream_detect.metrics import Metrics
 from stream_detect.stats import FeedStats
 from stream_detect.web.app import FeedsFileLike, Run, build_app
 
+log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 HIGHEST_PORT = 65_535
 START_S = 10.0  # how long the server may take to start, in seconds
@@ -88,7 +90,9 @@ def serving(
     """
     metrics.follow(feeds, last_turn_s)
     run = Run(feeds, metrics, feeds_file, apply, last_turn_s, waits_for)
-    return Server(build_app(run), listening_on(port))
+    server = Server(build_app(run), listening_on(port))
+    log.info("metrics, health and feeds are served at %s", server.url)
+    return server
 
 
 def listening_on(port: int) -> socket.socket:
