@@ -117,7 +117,7 @@ class Decoding:
                 self._do(READING)
                 for frame in feed.frames():
                     self._do(TELLING)
-                    self._tell(frame, source.every_frame)
+                    self._tell(frame, is_patient=source.every_frame or feed.comes_in_bursts)
                     if self._is_leaving.is_set():
                         return
                     self._do(DECODING)
@@ -136,13 +136,14 @@ class Decoding:
     def _do(self, what: bytes) -> None:
         self._doing, self._since_s = what, time.monotonic()
 
-    def _tell(self, frame: Frame, every_frame: bool) -> None:
+    def _tell(self, frame: Frame, *, is_patient: bool) -> None:
+        """Hand a frame over; where all slots are taken wait, or let it go."""
         shapes = tuple(tuple(plane.shape) for plane in frame.planes)
         if self._slots is None or self._slots.layout.shapes != shapes or self._told_layout != frame.layout:
             self._make_slots(Layout(shapes), frame.layout)
         assert self._slots is not None
         while (slot := self._slots.put(frame.planes)) is None:
-            if not every_frame or self._is_leaving.is_set():
+            if not is_patient or self._is_leaving.is_set():
                 self._late += 1
                 return
             time.sleep(LOOK_AGAIN_S)
