@@ -197,7 +197,9 @@ class Watching:
 
         A reader that hangs in a connection attempt is not waited for: it ends by itself when that times out.
         """
-        for reader in {*self._readers, *(watched.reader for watched in self._watched.values())}:
+        for watched in self._watched.values():
+            watched.let_go()
+        for reader in self._readers:
             reader.stop()
         until_s = time.monotonic() + PATIENCE_S
         for reader in self._readers:
@@ -328,7 +330,7 @@ class Watching:
         if before is None:
             before = self._over.get(wanted.name)
         else:
-            before.reader.stop()
+            before.let_go()
             yield from self._cleared(before)
             yield before.status("reconnecting", "its settings were changed")
         watched = self._watch(wanted, before)
@@ -342,7 +344,7 @@ class Watching:
             self._over.pop(name, None)
             watched = self._watched.pop(name, None)
         if watched is not None:
-            watched.reader.stop()
+            watched.let_go()
             yield from self._last_lines(watched, Status(name, "ended", "removed"))
 
     def _waiting(self) -> list[Watched]:
@@ -552,7 +554,7 @@ class Watching:
         """The last lines of feeds that are over and whose frames are all judged."""
         over = [watched for watched in self._watched.values() if watched.ending and not len(watched.frames)]
         for watched in over:
-            watched.reader.stop()
+            watched.let_go()
             with self._lock:
                 self._over[watched.name] = self._watched.pop(watched.name)
             yield from self._last_lines(watched, watched.ending)

@@ -259,6 +259,15 @@ class Watched:
             self.delay.seen(self.decoded_after_s, self.came_s)
         return frame
 
+    def let_go(self) -> None:
+        """Stop its reader, without waiting for it, and hold no picture any more; its figures stay."""
+        self.reader.stop()
+        while self.take() is not None:
+            pass
+        self.sought = None
+        self.stillness = Stillness(math.inf)
+        self.tracker = Tracker(self.tracker.settings)
+
     def status(self, state: State, reason: str) -> Status:
         """The line that says what became of it and where its frames went."""
         now_s, counts = time.monotonic(), self.reader.counts
