@@ -64,7 +64,7 @@ class WorkerOpener:
     """
 
     def __init__(self) -> None:
-        self._share = Share()
+        self._share: Share | None = None  # from the first connection on
         self._lock = threading.Lock()
         self._worker: Worker | None = None
         self._line: Line | None = None
@@ -105,6 +105,7 @@ class WorkerOpener:
     def _ready(self) -> Line:
         with self._lock:
             if self._line is None:
+                self._share = self._share or Share()
                 self._worker = self._share.nursery.fork()
                 self._line = Line(self._worker.end)
             self._is_busy = True
@@ -130,7 +131,7 @@ class WorkerOpener:
     def _fate_of(self, pid: int) -> int | None:
         """The exit code of a worker; its socket closes a little before it has ended."""
         for _ in range(FATE_TRIES):
-            if (code := self._share.nursery.fate(pid)) is not None:
+            if self._share is not None and (code := self._share.nursery.fate(pid)) is not None:
                 return code
             time.sleep(FATE_AGAIN_S)
         return None
@@ -158,7 +159,10 @@ class WorkerOpener:
 
     def close(self) -> None:
         self.drop()
-        self._share.close()
+        with self._lock:
+            share, self._share = self._share, None
+        if share is not None:
+            share.close()
 
 
 class RemoteConnection(AbstractContextManager["RemoteConnection"]):
