@@ -66,7 +66,7 @@ def draw(
     rows = rows_of(views, feeds, now_s)
     part = len(rows) + len(views.alerts) if height is None else max(1, height // 5)
     alerts = [Text(one_line(alert_words(alert)), STYLES.get(alert.event, "")) for alert in views.alerts][-part:]
-    troubles = [trouble_text(row) for row in rows if row.reason and row.state != "live"]
+    troubles = [trouble_text(row) for row in rows if row.reason and row.state not in ("live", "ended")]
     troubles = shortened(troubles, part, "not live")
     room = len(rows) if height is None else max(1, height - 3 - len(alerts) - len(troubles))
     shown, hidden = rows, []

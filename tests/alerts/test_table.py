@@ -134,3 +134,9 @@ def test_numbers_are_short(number, words):
 def test_causes_in_words_the_largest_first():
     assert causes_words({"stale": 3, "late": 0, "profile": 2000}) == "2.0k profile, 3 stale"
     assert causes_words({}) == ""
+
+
+def test_a_feed_that_ended_needs_no_line_of_its_own():
+    lines = drawn(Views(), [replace(CAM, state="ended", reason="the end")])
+    assert len(lines) == 2
+    assert lines[1].split()[:2] == ["cam", "ended"]
