@@ -27,7 +27,7 @@ from stream_detect.sources.address import BRIEF, THOROUGH, Source
 from stream_detect.sources.faults import explain
 from stream_detect.sources.pace import Backlog
 from stream_detect.sources.ring import PacketRing, StreamTemplate, VideoPacket
-from stream_detect.sources.times import SenderClock
+from stream_detect.sources.times import Pace, SenderClock
 
 NOT_VIDEO = {
     "tty",
@@ -77,7 +77,6 @@ class Feed(AbstractContextManager["Feed"]):
         self._ring = ring
         self._first_index = first_index
         self._converter = Converter()
-        self._sender = SenderClock()
         self._came_s = 0.0  # when the last packet came, on the monotonic clock
         self._num_broken = 0
         self._tainted_until_s = 0.0  # of the stream: pictures may be built on a damaged one until then
@@ -227,7 +226,7 @@ class Feed(AbstractContextManager["Feed"]):
             self._rebase()
 
     def _rebase(self) -> None:
-        self._sender = SenderClock()
+        self._sender, self._pace = SenderClock(), Pace()
         self._clock.rebase(follows_arrival=self._container.format.name in COUNTS_FRAMES)
 
     def close(self) -> None:
@@ -347,6 +346,7 @@ class Feed(AbstractContextManager["Feed"]):
         index, self.num_frames = self._first_index + self.num_frames, self.num_frames + 1
         pts_s = self._clock.tick(picture.pts, picture.time_base, arrived_s, self._frame_s)
         captured_s = self._captured_s(picture, arrived_s)
+        self._check_pace(picture, arrived_s)
         frame = Frame(
             planes,
             layout,
@@ -367,6 +367,13 @@ class Feed(AbstractContextManager["Feed"]):
             return None
         stamp_s = float(picture.pts * picture.time_base)
         return self._sender.captured_s(stamp_s, self._container.start_time_realtime, arrived_s)
+
+    def _check_pace(self, picture: VideoFrame, arrived_s: float) -> None:
+        """Go by arrival from now on where stamps don't count seconds. Whoever reads slowly makes pictures late too."""
+        if not self._may_skip or picture.pts is None or not picture.time_base:
+            return
+        if self._pace.is_astray(float(picture.pts * picture.time_base), arrived_s):
+            self._clock.rebase(follows_arrival=True)
 
     def _is_damaged(self, planes: Planes, layout: Layout) -> bool:
         return self._hardware is None and damage_of(planes, layout) is not None

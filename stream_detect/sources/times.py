@@ -8,6 +8,8 @@ EARLY_S, LATE_S = 0.1, 10.0  # a picture that arrives sooner or later after it w
 STEP_BACK_S = 0.5  # stamps that step back so far are of another clock than the report
 DRIFT = 100e-6  # how far two good quartz clocks run apart, a second
 WINDOW_S = 30.0  # a drift shows in the smallest delay of so long
+PACE_S = 20.0  # stamps whose delay grows or shrinks twice running, each time within so long,
+ASTRAY = 0.075  # by more than this share of it, don't count seconds
 
 
 class SenderClock:
@@ -61,3 +63,26 @@ class SenderClock:
         elif self._zero_s is not None:
             self._zero_s += drift_s
         self._usual_s, self._window_s, self._least_s = usual_s, arrived_s, delay_s - drift_s
+
+
+class Pace:
+    """Tells whether a live stream's stamps run at the pace of time: cameras stamp 25 pictures a second and send 21."""
+
+    def __init__(self) -> None:
+        self._begun_s: float | None = None
+        self._least_s = math.inf
+        self._before_s: float | None = None  # the smallest delay of the window before
+        self._last_step = 0  # its sign: +1 if that was astray late, -1 early
+
+    def is_astray(self, stamp_s: float, arrived_s: float) -> bool:
+        """Whether stamps count something else than seconds, as far as a picture of this stamp shows."""
+        delay_s = arrived_s - stamp_s
+        if self._begun_s is None or arrived_s - self._begun_s < PACE_S:
+            self._begun_s = arrived_s if self._begun_s is None else self._begun_s
+            self._least_s = min(self._least_s, delay_s)
+            return False
+        change_s = 0.0 if self._before_s is None else self._least_s - self._before_s
+        step = 0 if abs(change_s) <= ASTRAY * PACE_S else int(math.copysign(1, change_s))
+        is_astray = step != 0 and step == self._last_step
+        self._begun_s, self._before_s, self._least_s, self._last_step = arrived_s, self._least_s, delay_s, step
+        return is_astray

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from functools import cache
 from http.server import BaseHTTPRequestHandler
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from threading import Event
 
@@ -19,13 +19,12 @@ import pytest
 
 from stream_detect.decode.frame import Frame
 from stream_detect.errors import SourceError, SourceTimeout, SourceUnsupported
-from stream_detect.sources import SourceOptions, open_source, read_frames
+from stream_detect.sources import SourceOptions, open_source, read_frames, times
 from stream_detect.sources.feed import Feed
 from tests import clips
 from tests.servers.http import serve
 
 ENCODERS = {"h264": ("libx264", "x264-params"), "hevc": ("libx265", "x265-params")}
-DEMUXERS = {"h264": "h264", "hevc": "hevc"}
 PICTURE_PARAMETERS = {"h264": 8, "hevc": 34}
 KEY_EVERY = 10
 Pictures = list[bytes]
@@ -187,8 +186,8 @@ def test_a_change_of_the_picture_size_is_followed(codec: str, tmp_path: Path):
 
 
 @contextmanager
-def camera(pictures: Callable[[], Iterator[bytes]]) -> Iterator[str]:
-    """Sends coded pictures over HTTP at 25 a second, for as long as there are any; gives its address."""
+def camera(pictures: Callable[[], Iterator[bytes]], fps: float = 25.0) -> Iterator[str]:
+    """Sends coded pictures over HTTP for as long as there are any; gives its address."""
     stop = Event()
 
     class Camera(BaseHTTPRequestHandler):
@@ -198,7 +197,7 @@ def camera(pictures: Callable[[], Iterator[bytes]]) -> Iterator[str]:
             self.end_headers()
             for picture in pictures():
                 self.wfile.write(picture)
-                if stop.wait(0.04):
+                if stop.wait(1 / fps):
                     return
 
         def log_message(self, format: str, *args: object) -> None:
@@ -216,13 +215,13 @@ def forever(pictures: Pictures) -> Iterator[bytes]:
         yield from pictures
 
 
-def live(address: str, codec: str, **timeouts: float) -> Feed:
+def live(address: str, demuxer: str, *, may_skip: bool = False, **timeouts: float) -> Feed:
     """A connection to a `camera` that is not looked at for long first, as one to an RTSP server isn't."""
     source = open_source(address, options=SourceOptions(**timeouts))
     probing = {"probesize": "2048", "analyzeduration": "0", "fpsprobesize": "0"}
     object.__setattr__(source, "ffmpeg_options", {**source.ffmpeg_options, **probing})
-    object.__setattr__(source, "format", DEMUXERS[codec])
-    return Feed(source)
+    object.__setattr__(source, "format", demuxer)
+    return Feed(source, may_skip=may_skip)
 
 
 @pytest.mark.parametrize(("before", "after"), [("h264", "hevc"), ("hevc", "h264")])
@@ -262,3 +261,17 @@ def test_a_first_key_frame_that_comes_late_is_waited_for():
 
     with camera(mid_way) as address, live(address, "h264", read_timeout_s=0.5, open_timeout_s=6) as feed:
         assert next(feed.frames()).height == 96
+
+
+def test_a_camera_that_stamps_more_pictures_than_it_sends_goes_by_arrival(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(times, "PACE_S", 0.5)
+    whole = transport_stream(tmp_path / "a.ts", [*coded("h264"), *coded("h264"), *coded("h264")], "h264")
+    parts = [whole[at : at + len(whole) // 90] for at in range(0, len(whole), len(whole) // 90)]
+    with camera(lambda: iter(parts), fps=12.5) as address, live(address, "mpegts", may_skip=True) as feed:
+        frames = list(islice(feed.frames(), 50))
+    assert frames[12].pts_s - frames[2].pts_s == pytest.approx(0.4, abs=0.01)  # 25 a second, as they are stamped
+    passed_s = frames[-1].arrived_s - frames[-11].arrived_s
+    assert passed_s > 0.6
+    assert frames[-1].pts_s - frames[-11].pts_s == pytest.approx(passed_s, abs=0.02)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_detect.sources.times import DRIFT, LATE_S, SenderClock
+from stream_detect.sources.times import DRIFT, LATE_S, Pace, SenderClock
 from tests.servers import RtspServer
 from tests.sources.following import Following
 
@@ -86,6 +86,21 @@ def test_capture_is_never_after_arrival_and_never_steps_back(pictures: list):
             assert arrived_s - LATE_S - 0.2 <= captured_s <= arrived_s
             taken.append(captured_s)
     assert all(later >= earlier for earlier, later in pairwise(taken))
+
+
+@pytest.mark.parametrize(("sent_hz", "is_astray"), [(21.0, True), (30.0, True), (25.0, False), (24.5, False)])
+def test_stamps_at_another_pace_than_that_of_time_are_found_out(sent_hz: float, is_astray: bool):
+    pace = Pace()
+    told = [pace.is_astray(number / 25, 7.0 + number / sent_hz) for number in range(int(100 * sent_hz))]
+    assert any(told) == is_astray
+
+
+def test_a_burst_at_the_start_and_a_hold_up_are_no_other_pace():
+    pace = Pace()
+    stamps_s = [number / 25 for number in range(3000)]
+    arrivals_s = [max(10.0, stamp_s) for stamp_s in stamps_s]  # ten seconds of pictures at once
+    arrivals_s = [35.0 if 30 < at_s < 35 else at_s for at_s in arrivals_s]
+    assert not any(pace.is_astray(*times) for times in zip(stamps_s, arrivals_s, strict=True))
 
 
 @pytest.mark.services
