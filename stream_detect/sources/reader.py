@@ -147,7 +147,7 @@ class Reader:
             self._opener.close()
 
     def _finish(self, state: State, reason: str, error: Exception | None) -> None:
-        self.error = error
+        self.error = forgetful(error) if isinstance(error, SourceError) else error
         self._say(state, reason)
         self._frames.close(error)
 
@@ -164,7 +164,7 @@ class Reader:
                     return words
                 fault: SourceError = SourceEnded(f"{self.source.address}: the stream ended")
             except SourceError as error:
-                fault = error
+                fault = forgetful(error)
             if not self._stop.is_set():
                 self._wait_to_retry(fault)
         return "stopped"
@@ -189,6 +189,7 @@ class Reader:
                 self._lived_s = self._clock() - live_s
                 self._num_frames += 1
                 self._drops["stale"] += self._frames.put(frame)
+                del frame  # or it would be held while the next is waited for
             return (feed.warning or "the end") if feed.ends else None
 
     def _open(self, newest_wins: bool) -> Connection:
@@ -267,6 +268,13 @@ class Reader:
         self._on_status(
             Status(self.source.name, state, reason, counts.frames, dropped=counts.dropped, reconnects=counts.reconnects)
         )
+
+
+def forgetful(error: SourceError) -> SourceError:
+    """The error without its traceback, which would keep a lost connection with its last frame, memory and files."""
+    error.__cause__ = error.__context__ = None
+    error.with_traceback(None)
+    return error
 
 
 def _wake_listener(source: Source) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.outage import assert_nothing_more_than, left_behind
+from tests.faults.outage import assert_nothing_more_than, held
 from tests.servers import FaultProxy, RtspServer
 
 
@@ -18,7 +18,7 @@ def server() -> Iterator[RtspServer]:
 @pytest.fixture
 def nothing_left(server: RtspServer) -> Iterator[None]:
     """No thread, file, socket or process may be left when the test is over."""
-    before = left_behind()
+    before = held()
     yield
     assert_nothing_more_than(before)
 

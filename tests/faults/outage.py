@@ -84,24 +84,21 @@ def goes_on(feed: Following) -> None:
     assert sum(counts.reconnects.values()) >= 1
 
 
-def left_behind() -> tuple[Counter[str], Counter[str], list[str]]:
+def held() -> Counter[str]:
     """What this process holds: threads by name, open files and sockets by kind, child processes."""
-    threads = Counter(thread.name for thread in threading.enumerate())
-    files = Counter[str]()
+    found = Counter(f"thread {thread.name}" for thread in threading.enumerate())
     for file in Path("/proc/self/fd").iterdir():
         try:
-            files[os.readlink(file).split(":")[0]] += 1
+            found[f"file {os.readlink(file).split(':')[0]}"] += 1
         except OSError:  # that of the listing itself
             continue
-    children = [f"{child.pid} {child.status()}" for child in psutil.Process().children(recursive=True)]
-    return threads, files, sorted(children)
+    found.update(f"process {child.pid}" for child in psutil.Process().children(recursive=True))
+    return found
 
 
-def assert_nothing_more_than(before: tuple[Counter[str], Counter[str], list[str]]) -> None:
+def assert_nothing_more_than(before: Counter[str]) -> None:
     """Nothing is held that wasn't; what is on its way out has some seconds for it."""
     until_s = time.monotonic() + LEFT_PATIENCE_S
-    while any(more := [now - then for now, then in zip(left_behind()[:2], before[:2], strict=True)]) or (
-        more_children := set(left_behind()[2]) - set(before[2])
-    ):
-        assert time.monotonic() < until_s, f"left behind: {more} {more_children}"
+    while more := held() - before:
+        assert time.monotonic() < until_s, f"left behind: {dict(more)}"
         time.sleep(0.1)

@@ -28,6 +28,7 @@ def test_a_fault_of_the_network(proxy: FaultProxy, server: RtspServer, fault: st
             goes_on(feed)
         else:
             detected_s, back_s = suffer(feed, lambda: proxy.suffer(fault), proxy.heal, 1.5)
+        assert "decoder" not in feed.reader.counts.reconnects
     tell(detected_s, back_s)
 
 

@@ -1,7 +1,10 @@
 """A real RTSP server, watched, killed and brought back."""
 
 import time
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
+from typing import Literal, get_args
 
 import pytest
 
@@ -14,6 +17,8 @@ from tests.sources.following import QUICK, Following
 
 pytestmark = pytest.mark.services
 PASSWORD = "p@s/s:w#d?1"
+Isolation = Literal["process", "thread"]
+both = pytest.mark.parametrize("isolation", get_args(Isolation))
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
@@ -53,8 +58,9 @@ def test_a_wrong_path_is_said():
         assert "404" in feed.said
 
 
-def test_a_server_that_is_killed_and_comes_back():
-    with RtspServer() as server, Following(server.url) as feed:
+@both
+def test_a_server_that_is_killed_and_comes_back(isolation: Isolation):
+    with RtspServer() as server, Following(server.url, replace(QUICK, isolation=isolation)) as feed:
         before = feed.wait_for_frames(5)
         server.kill()
         feed.wait_for_state("reconnecting")
@@ -79,8 +85,9 @@ def test_a_server_that_starts_after_us():
             feed.reader.close()
 
 
-def test_evidence_can_be_cut_from_the_packets(tmp_path):
-    with RtspServer() as server, Following(server.url) as feed:
+@both
+def test_evidence_can_be_cut_from_the_packets(tmp_path: Path, isolation: Isolation):
+    with RtspServer() as server, Following(server.url, replace(QUICK, isolation=isolation)) as feed:
         feed.wait_for_frames(30)
         packets = feed.reader.ring.since(0.0)
         assert packets[0].is_keyframe
@@ -106,8 +113,10 @@ def test_a_stream_that_never_sends_a_frame_is_opened_anew():
         assert not feed.frames
 
 
-def test_a_closed_feed_ends_within_its_time_out():
-    with silent_server() as port, Following(f"rtsp://127.0.0.1:{port}/x", QUICK):
+@both
+def test_a_closed_feed_ends_within_its_time_out(isolation: Isolation):
+    options = replace(QUICK, isolation=isolation)
+    with silent_server() as port, Following(f"rtsp://127.0.0.1:{port}/x", options):
         time.sleep(2.7)  # `Following` checks that no thread is left
 
 
@@ -120,7 +129,7 @@ def test_frames_do_not_age_when_decoding_is_too_slow(monkeypatch: pytest.MonkeyP
         return convert(self, picture)
 
     monkeypatch.setattr(Converter, "__call__", slowly)
-    with RtspServer() as server, Following(server.url) as feed:
+    with RtspServer() as server, Following(server.url, replace(QUICK, isolation="thread")) as feed:
         feed.wait_until(lambda: feed.reader.counts.dropped["late"] > 40, timeout_s=30, what="skipped frames")
         lags = [frame.arrived_s - frame.pts_s for frame in feed.frames]
         assert min(lags[-5:]) - min(lags) < 4.0

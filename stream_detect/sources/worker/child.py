@@ -109,6 +109,7 @@ class Decoding:
 
     def _follow(self, source: Source, clock: StreamClock, may_skip: bool, keeps_packets: bool) -> None:
         self._drops, self._late = Counter(), 0
+        self._slots = None  # the other end begins each connection without
         self._do(OPENING)
         try:
             ring = Relay(self._line) if keeps_packets else None
