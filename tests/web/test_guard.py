@@ -1,11 +1,13 @@
 """Who may ask: programs of this machine, not the pages of others that a browser here has open."""
 
+import asyncio
 import http.client
 import json
 
 import pytest
 
 from stream_detect.web import answers
+from stream_detect.web.guard import Guard
 from tests.web.asking import JSON, ask
 
 BODY = {"url": "rtsp://yard/live", "name": "yard"}
@@ -85,3 +87,27 @@ def test_a_body_that_does_not_come_is_not_waited_for(port, monkeypatch):
     connection.endheaders(b"{")
     assert connection.getresponse().status == 408
     connection.close()
+
+
+@pytest.mark.parametrize(
+    ("headers", "passes"),
+    [
+        ({"host": "127.0.0.1:1"}, True),
+        ({"host": "127.0.0.1:1", "origin": "http://127.0.0.1:1"}, True),
+        ({"host": "evil.example"}, False),
+        ({"host": "127.0.0.1:1", "origin": "http://evil.example"}, False),
+        ({"host": "127.0.0.1:1", "sec-fetch-site": "cross-site"}, False),
+    ],
+)
+def test_a_websocket_is_guarded_as_well(headers, passes):
+    sent, reached = [], []
+
+    async def app(scope, receive, send):
+        reached.append(scope["type"])
+
+    async def send(message):
+        sent.append(message["type"])
+
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    asyncio.run(Guard(app)({"type": "websocket", "path": "/", "headers": pairs}, None, send))
+    assert (reached, sent) == ((["websocket"], []) if passes else ([], ["websocket.close"]))
