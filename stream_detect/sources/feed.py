@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from stream_detect import CV2_CAME_FIRST
 from stream_detect.decode.clock import StreamClock
 from stream_detect.decode.convert import Converter, Planes, check_area
-from stream_detect.decode.damage import damage_of
+from stream_detect.decode.damage import Smears, damage_of
 from stream_detect.decode.frame import Frame, Layout, Matrix
 from stream_detect.decode.gaps import Gaps
 from stream_detect.decode.nvdec import DecoderFault, Hardware, Patience, hardware_for, is_of_accelerator, one_line
@@ -46,6 +46,7 @@ COUNTS_FRAMES = {"mpjpeg"}  # formats whose stamps are a nominal frame count
 IN_BURSTS = {"hls"}  # formats that come a segment at a time
 HOPELESS_PACKETS = 500  # packets in a row that can't be decoded
 TAINTED_S = 12.0  # pictures after a damaged one count as corrupt up to the next key frame, at most for so long
+SMEARS_FROM_PX = 160  # rows of a picture that has blocks enough to tell smears
 HEAD_BYTES = 4096  # of a packet that show whether something is missing before it
 CUT_SHORT_S = 0.5  # a file that ends earlier than it says by more than this, and by 2 %, is cut short
 
@@ -123,6 +124,7 @@ class Feed(AbstractContextManager["Feed"]):
             self._stream = self._choose_stream(hardware)
             codec = self._stream.codec_context
             self._gaps = Gaps(codec.extradata) if codec.name == "h264" else None
+            self._smears = Smears() if codec.name == "hevc" else None  # of which FFmpeg says nothing
             self._duration_s = (self._container.duration or 0) / av.time_base
         except BaseException:
             self._container.close()
@@ -358,7 +360,7 @@ class Feed(AbstractContextManager["Feed"]):
             seen_at=self._clock.seen_at(arrived_s if captured_s is None else captured_s),
             matrix=matrix,
             is_full_range=is_full_range,
-            is_corrupt=self._is_tainted(picture, pts_s) or self._is_damaged(planes, layout),
+            is_corrupt=self._is_tainted(picture, pts_s, planes) or self._is_damaged(planes, layout),
         )
         return frame.turned(round(picture.rotation / 90)) if picture.rotation else frame
 
@@ -374,6 +376,11 @@ class Feed(AbstractContextManager["Feed"]):
             return
         if self._pace.is_astray(float(picture.pts * picture.time_base), arrived_s):
             self._clock.rebase(follows_arrival=True)
+
+    def _is_smeared(self, planes: Planes) -> bool:
+        if self._smears is None or self._hardware is not None or planes[0].shape[0] < SMEARS_FROM_PX:
+            return False
+        return self._smears.is_smeared(planes[0])
 
     def _is_damaged(self, planes: Planes, layout: Layout) -> bool:
         return self._hardware is None and damage_of(planes, layout) is not None
@@ -401,9 +408,9 @@ class Feed(AbstractContextManager["Feed"]):
         self._tainted_until_s = (self._clock.last_s or 0.0) + TAINTED_S
         self._tainted_by = stamp
 
-    def _is_tainted(self, picture: VideoFrame, pts_s: float) -> bool:
+    def _is_tainted(self, picture: VideoFrame, pts_s: float, planes: Planes) -> bool:
         """Whether a picture is damaged, or may be built on one that was: the decoder flags only the first itself."""
-        if picture.is_corrupt:
+        if picture.is_corrupt or self._is_smeared(planes):
             self._taint(picture.pts)
         elif picture.key_frame and not self._is_of_before(picture):
             self._tainted_until_s = 0.0
