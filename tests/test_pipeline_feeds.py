@@ -5,6 +5,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from stream_detect.config import DecisionSettings, Feed, WatchSettings
@@ -13,6 +14,8 @@ from stream_detect.pipeline import Watching
 from stream_detect.sources import reader
 from stream_detect.types import Alert, FrameVerdict, Status
 from tests.doubles import ChoosyDetector, ScriptedDetector, SteadyOpener
+from tests.faults.outage import assert_nothing_more_than, held
+from tests.servers import RtspServer
 
 FORGED = DecisionSettings(raise_above=0.6, window_s=0.3, looks_per_s=10.0)
 
@@ -378,20 +381,43 @@ def test_figures_of_a_feed_are_those_of_its_lines(openers):
 
 
 def test_a_batch_waits_a_moment_for_frames_of_other_feeds_and_no_longer(monkeypatch):
-    """Two feeds half a period apart: alone each frame is a batch, and a feed that gives nothing is not waited for."""
-    made = iter([SteadyOpener(), SteadyOpener(), SteadyOpener(0.5)])
-    monkeypatch.setattr(reader, "opener_for", lambda source: next(made))
+    """A feed that gives a frame each 40 ms is waited for, one that gives one in two seconds is not."""
+    made = {"a": SteadyOpener(), "b": SteadyOpener(), "seldom": SteadyOpener(0.5)}
+    monkeypatch.setattr(reader, "opener_for", lambda source: made[source.name])
     detector = ScriptedDetector()
-    with running(feed("a"), detector=detector, settings=WatchSettings(gather_ms=15.0)) as run:
+    settings = WatchSettings(gather_ms=60.0)
+    with running(feed("a"), feed("b"), feed("seldom"), detector=detector, settings=settings) as run:
+        run.until(lambda: run.stats("seldom").state == "live")
         run.until_frames("a")
-        time.sleep(0.01)
-        run.watching.add(feed("b"))
-        run.until_frames("b")
-        run.watching.add(feed("seldom"))
-        run.until_frames("seldom", 1)
         del detector.batches[:]
-        run.until_frames("b", 20)
-        together = sum(len(batch) > 1 for batch in detector.batches)
-        assert together >= 0.6 * len(detector.batches)
-        latencies = [line.latency_ms for line in run.of("b", FrameVerdict)[-20:]]
-        assert sorted(latencies)[10] < 35
+        run.until_frames("a", 20)
+        together = sum({"a", "b"} <= set(batch) for batch in detector.batches)
+        assert together >= 0.7 * len(detector.batches)
+        latencies = [line.latency_ms for line in run.of("a", FrameVerdict)[-20:]]
+        assert np.median(latencies) < 120
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_feeds_of_a_real_server_come_and_go_and_leave_nothing_behind(isolation):
+    with RtspServer() as server:
+
+        def camera(name, **settings):
+            return Feed(server.url, name, isolation=isolation, **settings)
+
+        before = held()
+        observer = Heard()
+        with running(camera("a"), stays=True, observer=observer) as run:
+            run.until_frames("a", 1)
+            for _ in range(3):
+                run.watching.add(camera("b"))
+                run.until_frames("b", 5)
+                assert (run.stats("b").pid is not None) == (isolation == "process")
+                run.watching.change(camera("b", read_timeout_s=3.0))
+                run.until(lambda: run.states("b")[-2:-1] == [("reconnecting", "its settings were changed")])
+                run.until_frames("b", 5)
+                run.watching.remove("b")
+                run.until(lambda: run.states("b")[-1] == ("ended", "removed"))
+            assert [state for state, _ in run.states("a")] == ["connecting", "live"]
+            assert np.percentile(observer.ages["a"], 95) < 0.25
+        assert_nothing_more_than(before)
