@@ -1,5 +1,6 @@
 """A feed that suffers a fault: how soon it was said, how soon frames came again, and what was left behind."""
 
+import gc
 import os
 import threading
 import time
@@ -98,6 +99,7 @@ def held() -> Counter[str]:
 
 def assert_nothing_more_than(before: Counter[str]) -> None:
     """Nothing is held that wasn't; what is on its way out has some seconds for it."""
+    gc.collect()  # a `Following` keeps every frame, and is in a cycle with its reader
     until_s = time.monotonic() + LEFT_PATIENCE_S
     while more := held() - before:
         assert time.monotonic() < until_s, f"left behind: {dict(more)}"

@@ -1,12 +1,16 @@
 """Every fault of a network or a server, on a real RTSP stream: said within 3 s, over 2 s after the source's return."""
 
+import gc
 import os
 import signal
 import time
 
 import pytest
 
-from tests.faults.outage import back_after, detected_after, goes_on, live, options, suffer, tell
+from stream_detect.decode.frame import Frame
+from stream_detect.mailbox import Mailbox
+from stream_detect.sources import Reader, open_source
+from tests.faults.outage import back_after, detected_after, goes_on, held, live, options, suffer, tell
 from tests.servers import FAULTS, FaultProxy, RtspServer, free_port
 from tests.sources.following import Following
 
@@ -119,3 +123,28 @@ def test_a_source_that_stays_away_is_not_told_of_at_each_attempt(nothing_left: N
     with Following(f"rtsp://127.0.0.1:{free_port()}/live", options()) as feed:
         feed.wait_until(lambda: feed.reader.counts.reconnects.get("refused", 0) >= 4, 10.0, "four attempts")
         assert feed.states == ["connecting", "reconnecting"]
+
+
+def test_a_lost_connection_is_let_go_of_at_once(proxy: FaultProxy, server: RtspServer):
+    """Its memory and files, without waiting for Python to look for cycles."""
+    box = Mailbox[Frame](1, newest_wins=True)
+    source = open_source(proxy.url(server.url), options=options())
+    gc.disable()
+    try:
+        with Reader(source, box) as reader:
+            while (lost := sum(reader.counts.reconnects.values())) < 4:
+                wait_for_frame(box)
+                proxy.suffer("reset")
+                while sum(reader.counts.reconnects.values()) == lost:
+                    time.sleep(0.01)
+            wait_for_frame(box)
+            assert held()["file /memfd"] <= 2
+    finally:
+        gc.enable()
+
+
+def wait_for_frame(box: Mailbox[Frame]) -> None:
+    """One that came after the last was taken, and is let go of."""
+    while box.take(0.0) is not None:
+        pass
+    assert box.take(10.0) is not None
