@@ -72,13 +72,13 @@ def test_what_is_slowed_to_a_third_judges_no_old_frame(steady, slow, feeds):
     frame_s = 3 / (RATE_HZ * feeds)
     detector = SlowDetector(frame_s) if slow == "detector" else ScriptedDetector()
     lines = followed(
-        detector, [Feed("synthetic", name) for name in names(feeds)], 4.0, frame_s if slow == "consumer" else 0.0
+        detector, [Feed("synthetic", name) for name in names(feeds)], 3.0, frame_s if slow == "consumer" else 0.0
     )
     ages = ages_ms(lines, since_s=1.0)
     times = [at_s for at_s, _ in verdicts(lines, since_s=1.0)]
-    assert len(ages) >= 0.5 * 3.0 / frame_s
+    assert len(ages) >= 0.5 * 2.0 / frame_s
     assert np.percentile(ages, 99) <= BUDGET_MS
-    assert abs(np.polyfit(times, ages, 1)[0]) < 20  # ms of age a second
+    assert abs(np.polyfit(times, ages, 1)[0]) < 40  # ms of age a second
     assert_every_frame_is_accounted_for(lines)
 
 
@@ -86,10 +86,10 @@ def test_every_feed_gets_its_share_and_more_again_when_there_is_more(steady):
     detector, feeds = SlowDetector(0.04), names(6)
 
     def during(elapsed_s):
-        detector.frame_s = 0.04 if elapsed_s < 3.0 else 0.001
+        detector.frame_s = 0.04 if elapsed_s < 2.5 else 0.001
 
-    lines = followed(detector, [Feed("synthetic", name) for name in feeds], 6.0, during=during)
-    busy, idle = per_feed(lines, 1.0, 3.0), per_feed(lines, 4.0, 6.0)
+    lines = followed(detector, [Feed("synthetic", name) for name in feeds], 5.0, during=during)
+    busy, idle = per_feed(lines, 0.5, 2.5), per_feed(lines, 3.0, 5.0)
     assert max(busy.values()) - min(busy[name] for name in feeds) <= 2
     assert sum(busy.values()) < 60
     assert all(idle[name] >= 35 for name in feeds)
@@ -134,7 +134,7 @@ def test_files_keep_every_frame_beside_live_feeds_that_are_not_made_to_wait(monk
         reader, "opener_for", lambda source: opener_for(source) if source.kind == "file" else SteadyOpener(RATE_HZ)
     )
     feeds = [Feed(str(face_clip), f"file{place}") for place in range(4)]
-    lines = followed(SlowDetector(0.03), [*feeds, Feed("synthetic", "cam0")], 4.0)
+    lines = followed(SlowDetector(0.03), [*feeds, Feed("synthetic", "cam0")], 3.5)
     told = per_feed(lines)
     assert [told[feed.name] for feed in feeds] == [10] * 4
     first = [place for place, (_, line) in enumerate(lines) if isinstance(line, FrameVerdict) and line.source == "cam0"]
