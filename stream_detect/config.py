@@ -303,7 +303,7 @@ def refuse_unknown(table: Mapping[str, Any], known: set[str], where: str) -> Non
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"expected some of {', '.join(sorted(known))}"
-            raise ConfigError(f"{where}: unknown key {key!r}; {hint}")
+            raise ConfigError(f"{where}: unknown key {redact(repr(key))}; {hint}")
 
 
 def require(claims: Mapping[str, bool], settings: object, expected: str) -> None:

@@ -111,6 +111,8 @@ def _hide_login(url: re.Match[str]) -> str:
     login, at, place = rest.rpartition("@")
     if not at:
         return url.group(0)
+    if scheme.lower().startswith("rtmp") and "/" in unquote(login):  # is the @ a login's or a stream key's?
+        return f"{scheme}{HIDDEN}"
     if SECRET_VALUE.search(login):  # is it a password with ?token= in it, or a token with @ in it?
         return f"{scheme}{HIDDEN}"
     return f"{scheme}{HIDDEN}@{place}"

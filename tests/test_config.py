@@ -93,7 +93,7 @@ def test_a_feed_is_called_as_its_address_says_unless_it_is_named():
 
 def test_the_example_is_a_configuration():
     example = read_config(Path(__file__).parents[1] / "examples" / "feeds.toml")
-    assert [feed.name for feed in example.feeds] == ["front door", "lobby"]
+    assert [feed.name for feed in example.feeds] == ["front door", "lobby", "studio"]
 
 
 def test_an_empty_file_changes_nothing(tmp_path):
