@@ -7,6 +7,7 @@ from collections.abc import Callable
 EARLY_S, LATE_S = 0.1, 10.0  # a picture that arrives sooner or later after it was taken was stamped by a wrong clock
 STEP_BACK_S = 0.5  # stamps that step back so far are of another clock than the report
 DRIFT = 100e-6  # how far two good quartz clocks run apart, a second
+STEADY_S, STEADY_WITHIN_S = 2.0, 0.3  # a clock is believed once the delay has stayed so much the same for so long
 WINDOW_S = 30.0  # a drift shows in the smallest delay of so long
 PACE_S = 20.0  # stamps whose delay grows or shrinks twice running, each time within so long,
 ASTRAY = 0.075  # by more than this share of it, don't count seconds
@@ -20,11 +21,19 @@ class SenderClock:
     next connection.
     """
 
-    def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        steady_s: float = STEADY_S,
+    ) -> None:
         self._wall = wall
         self._monotonic = monotonic
+        self._steady_s = steady_s
         self._zero_s: float | None = None  # on the monotonic clock, when stamp 0 was taken
         self._is_wrong = False
+        self._trial: tuple[float, float] | None = None  # arrival and delay of the picture that the trial began with
+        self._is_believed = False
         self._last_stamp_s = -math.inf
         self._last_s = -math.inf
         self._window_s: float | None = None  # when the present window began
@@ -46,9 +55,18 @@ class SenderClock:
             self._is_wrong = True
             return None
         self._last_stamp_s = stamp_s
+        if not self._is_steady(delay_s, arrived_s):
+            return None
         self._last_s = min(arrived_s, max(self._last_s, arrived_s - delay_s))
         self._follow(delay_s, arrived_s)
         return self._last_s
+
+    def _is_steady(self, delay_s: float, arrived_s: float) -> bool:
+        """Whether stamps have been seen to move as time does: some senders give every picture the same."""
+        if self._trial is None or (not self._is_believed and abs(delay_s - self._trial[1]) > STEADY_WITHIN_S):
+            self._trial = (arrived_s, delay_s)
+        self._is_believed = self._is_believed or arrived_s - self._trial[0] >= self._steady_s
+        return self._is_believed
 
     def _follow(self, delay_s: float, arrived_s: float) -> None:
         """Keep the smallest delay what it was, as far as two clocks may have run apart."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_detect.sources.times import DRIFT, LATE_S, Pace, SenderClock
+from stream_detect.sources.times import DRIFT, LATE_S, STEADY_S, Pace, SenderClock
 from tests.servers import RtspServer
 from tests.sources.following import Following
 
@@ -20,7 +20,19 @@ def told(zero_s: float) -> int:
 
 
 def clock() -> SenderClock:
-    return SenderClock(wall=lambda: WALL_S + 50.0, monotonic=lambda: 50.0)
+    """One that is believed at once."""
+    return SenderClock(wall=lambda: WALL_S + 50.0, monotonic=lambda: 50.0, steady_s=0.0)
+
+
+def test_a_clock_is_believed_once_its_stamps_have_moved_as_time_does():
+    sender, report = SenderClock(wall=lambda: WALL_S + 50.0, monotonic=lambda: 50.0), told(100.0)
+    said = [sender.captured_s(at_s, report, 100.1 + at_s) for at_s in (0.0, 0.04, 1.0, STEADY_S, STEADY_S + 0.04)]
+    assert [captured is None for captured in said] == [True, True, True, False, False]
+
+
+def test_a_sender_that_gives_every_picture_the_same_stamp_is_not_believed():
+    sender, report = SenderClock(wall=lambda: WALL_S + 50.0, monotonic=lambda: 50.0), told(100.0)
+    assert all(sender.captured_s(0.0, report, 100.1 + 0.04 * index) is None for index in range(400))
 
 
 def test_a_picture_was_taken_when_its_stamp_says():
