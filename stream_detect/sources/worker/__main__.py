@@ -1,8 +1,8 @@
 """The nursery: a small process that has imported all that a worker needs, and forks one whenever it is asked to.
 
-It is started by `nursery.py` with the number of its end of a socket, has one thread, opens nothing itself and ends with
-the process that started it. Requests are one byte: FORK is answered by the worker's number and its end of a socket,
-FATE and a number by what became of that worker.
+It is started by `nursery.py` with the number of its end of a socket, has one thread, opens nothing itself and ends when
+that socket closes. A request is a number, which its answer begins with, and FORK, which is answered by the worker's
+process number and its end of a socket, or FATE and a process number, which is answered by what became of that worker.
 """
 
 import contextlib
@@ -23,9 +23,9 @@ REAP_EVERY_S = 1.0
 KEPT_FATES = 256
 
 
-def main(number: str) -> None:
-    die_with_parent()
-    control = socket.socket(fileno=int(number))
+def main(file: str) -> None:
+    ignore_signals()
+    control = socket.socket(fileno=int(file))
     gc.collect()
     gc.freeze()  # pages of what is there now stay shared with every worker
     fates: dict[int, int] = {}
@@ -38,20 +38,22 @@ def main(number: str) -> None:
         request = control.recv(64)
         if not request:
             return
-        if request == FORK:
-            fork(control)
-        elif request[:1] == FATE:
-            control.sendall(json.dumps(fates.get(int(request[1:]))).encode())
+        number, order, *pids = request.split()
+        if order == FORK:
+            fork(control, number, fates)
+        elif order == FATE:
+            control.sendall(number + b" " + json.dumps(fates.get(int(pids[0]))).encode())
 
 
-def fork(control: socket.socket) -> None:
-    """Make a worker and send its number and the other end of its socket."""
+def fork(control: socket.socket, number: bytes, fates: dict[int, int]) -> None:
+    """Make a worker and send its process number and the other end of its socket."""
     theirs, ours = socket.socketpair()
     pid = os.fork()
     if pid:
         ours.close()
+        fates.pop(pid, None)  # process numbers come again
         with theirs:
-            socket.send_fds(control, [str(pid).encode()], [theirs.fileno()])
+            socket.send_fds(control, [number + b" " + str(pid).encode()], [theirs.fileno()])
         return
     code = 1
     with contextlib.suppress(BaseException):
@@ -72,10 +74,14 @@ def reap(fates: dict[int, int]) -> None:
         del fates[next(iter(fates))]
 
 
+def ignore_signals() -> None:
+    """A Ctrl-C, and the end of a service, are the main process's matter: it closes the sockets."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def die_with_parent() -> None:
-    """End when the process that started this one ends, in whatever way; elsewhere a closed socket tells."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the main process's matter
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """End when the nursery ends, in whatever way; it has one thread, and Linux follows the thread that forked."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -112,7 +112,7 @@ class Decoding:
         self._slots = None  # the other end begins each connection without
         self._do(OPENING)
         try:
-            ring = Relay(self._line) if keeps_packets else None
+            ring = Relay(self._line, self) if keeps_packets else None
             with Told(source, clock=clock, ring=ring, drops=self._drops, may_skip=may_skip, decoding=self) as feed:
                 self._line.send_json(OPENED, ends=feed.ends, comes_in_bursts=feed.comes_in_bursts)
                 self._do(READING)
@@ -192,12 +192,14 @@ class Told(Feed):
 class Relay(PacketRing):
     """Hands packets on instead of keeping them."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, decoding: Decoding) -> None:
         super().__init__(1)
         self._line = line
+        self._of = decoding
 
     def describe(self, template: StreamTemplate | None) -> None:
         super().describe(template)
+        self._of._do(TELLING)  # as long as the other side takes nothing
         self._line.send(TEMPLATE, b"" if template is None else template.header)
 
     def append(self, packet: VideoPacket, pts_s: float) -> None:
@@ -206,4 +208,5 @@ class Relay(PacketRing):
         pts, dts = (NO_STAMP if stamp is None else stamp for stamp in (packet.pts, packet.dts))
         base = packet.time_base
         about = (pts, dts, packet.duration or 0, base.numerator, base.denominator, packet.is_keyframe, pts_s)
+        self._of._do(TELLING)
         self._line.send(PACKET, PACKET_BODY.pack(*about), bytes(packet))

@@ -4,6 +4,7 @@ What comes from a worker is read with care: `struct` and JSON only, since a bad 
 """
 
 import json
+import os
 import select
 import socket
 import struct
@@ -120,6 +121,8 @@ class Line:
             data, files, _, _ = socket.recv_fds(self._end, READ_BYTES, 4)
         except OSError as error:
             raise Gone("the other side has gone") from error
+        for file in files:
+            os.set_inheritable(file, False)
         self._files += files
         if not data:
             raise Gone("the other side has gone")
@@ -128,10 +131,6 @@ class Line:
     def close(self) -> None:
         """May be called twice."""
         for file in self._files:
-            _close_file(file)
+            os.close(file)
         self._files = []
         self._end.close()
-
-
-def _close_file(file: int) -> None:
-    socket.close(file)

@@ -58,13 +58,12 @@ class Nursery:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._asked = 0  # requests are numbered: an answer that comes too late is not taken for the next one
 
     def start(self) -> None:
         """Begin to start it, if it does not run, without waiting for it."""
         with self._lock:
-            if self._process is None or self._process.poll() is not None:
-                self._end()
-                self._start()
+            self._be_there()
 
     def fork(self) -> Worker:
         """A new worker.
@@ -72,13 +71,19 @@ class Nursery:
         Raises:
             DecoderDied: if none can be had.
         """
-        self.start()
         with self._lock:
             try:
-                return self._fork()
-            except (OSError, ValueError) as error:
+                self._be_there()
+                pid, end = self._forked()
+            except (OSError, ValueError, IndexError) as error:
                 self._end()
                 raise DecoderDied(f"no process to decode in could be started ({error})") from error
+        try:
+            handle = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
+        except OSError as error:
+            end.close()
+            raise DecoderDied("the process to decode in ended at once") from error
+        return Worker(pid, handle, end)
 
     def fate(self, pid: int) -> int | None:
         """The exit code of a worker that has ended, negative for a signal; None where that isn't known."""
@@ -86,8 +91,7 @@ class Nursery:
             if self._control is None:
                 return None
             try:
-                self._control.sendall(FATE + str(pid).encode())
-                code = json.loads(self._answer()[0])
+                code = json.loads(self._ask(FATE + b" " + str(pid).encode())[0])
             except (OSError, ValueError):
                 return None
             return code if isinstance(code, int) else None
@@ -95,6 +99,11 @@ class Nursery:
     def close(self) -> None:
         with self._lock:
             self._end()
+
+    def _be_there(self) -> None:
+        if self._process is None or self._process.poll() is not None:
+            self._end()
+            self._start()
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
@@ -114,17 +123,27 @@ class Nursery:
             )
         self._control, self._is_ready = ours, False
 
-    def _fork(self) -> Worker:
-        assert self._control is not None
+    def _forked(self) -> tuple[int, socket.socket]:
+        """The process number of a new worker and our end of its socket."""
         if not self._is_ready:
             if self._answer(START_TIMEOUT_S)[0] != READY:
                 raise ValueError("it did not start")
             self._is_ready = True
-        self._control.sendall(FORK)
-        words, files = self._answer()
-        pid = int(words)
-        handle = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
-        return Worker(pid, handle, socket.socket(fileno=files[0]))
+        pid, files = self._ask(FORK)
+        return int(pid), socket.socket(fileno=files[0])
+
+    def _ask(self, request: bytes) -> tuple[bytes, list[int]]:
+        """The answer to a request, and what came with it."""
+        assert self._control is not None
+        self._asked += 1
+        self._control.sendall(b"%d %s" % (self._asked, request))
+        while True:
+            words, files = self._answer()
+            number, _, answer = words.partition(b" ")
+            if int(number) == self._asked:
+                return answer, files
+            for file in files:
+                os.close(file)
 
     def _answer(self, timeout_s: float = ANSWER_TIMEOUT_S) -> tuple[bytes, list[int]]:
         assert self._control is not None
@@ -133,6 +152,8 @@ class Nursery:
         words, files, _, _ = socket.recv_fds(self._control, 1024, 1)
         if not words:
             raise ConnectionResetError("it has ended")
+        for file in files:
+            os.set_inheritable(file, False)
         return words, files
 
     def _end(self) -> None:

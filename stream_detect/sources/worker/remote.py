@@ -4,6 +4,7 @@ import contextlib
 import math
 import pickle
 import signal
+import struct
 import threading
 import time
 from collections import Counter
@@ -52,6 +53,7 @@ MARGIN_S = 0.5  # beyond a time-out, until it is the worker that hangs and not i
 STUCK_S = 2.0  # no picture takes so long to decode
 LEAVE_S = 0.4  # how long a worker may take to leave a connection before it is ended
 FATE_TRIES, FATE_AGAIN_S = 5, 0.01
+BROKEN = (Gone, OSError, ValueError, TypeError, LookupError, ArithmeticError, struct.error)  # what nonsense leads to
 MATRICES: tuple[Matrix, ...] = ("bt601", "bt709", "bt2020")
 FAULTS = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, SourceError)}
 
@@ -103,20 +105,23 @@ class WorkerOpener:
         return connection
 
     def _ready(self) -> Line:
+        if (line := self._line) is None:
+            with self._lock:
+                share = self._share = self._share or Share()
+            worker = share.nursery.fork()  # may take a while: `abort` must not wait for it
+            with self._lock:
+                self._worker, line = worker, Line(worker.end)
+                self._line = line
         with self._lock:
-            if self._line is None:
-                self._share = self._share or Share()
-                self._worker = self._share.nursery.fork()
-                self._line = Line(self._worker.end)
             self._is_busy = True
-            return self._line
+        return line
 
     @contextlib.contextmanager
     def reporting(self, source: Source) -> Iterator[None]:
-        """What the end of a worker is called: by a signal, or by an exit."""
+        """What the end of a worker is called, by a signal or by an exit; one that sends nonsense is ended for it."""
         try:
             yield
-        except (Gone, ValueError) as error:
+        except BROKEN as error:
             raise DecoderDied(f"{source.address}: the process that decodes it {self._fate()}") from error
 
     def _fate(self) -> str:
@@ -207,7 +212,8 @@ class RemoteConnection(AbstractContextManager["RemoteConnection"]):
         while True:
             message = self._next()
             if message.kind == OPENED:
-                said = message.json()
+                with self._opener.reporting(self.source):
+                    said = message.json()
                 self.ends, self.comes_in_bursts = bool(said.get("ends")), bool(said.get("comes_in_bursts"))
                 return
 
@@ -235,14 +241,15 @@ class RemoteConnection(AbstractContextManager["RemoteConnection"]):
             message = self._line.take(SILENT_S)
             if message is not None:
                 self._heed(message)
+                said = message.json() if message.kind == FAILED else {}
+                doing, for_s, *_ = BEAT_BODY.unpack(message.body) if message.kind == BEAT else (b"", 0.0)
         if message is None:
             self._opener.drop()
             raise DecoderDied(f"{self.source.address}: the process that decodes it said nothing for {SILENT_S:g} s")
         if message.kind == FAILED:
             self.is_over = True
-            raise self._fault(message.json())
-        if message.kind == BEAT:
-            self._listen(*BEAT_BODY.unpack(message.body)[:2])
+            raise self._fault(said)
+        self._listen(doing, for_s)
         return message
 
     def _heed(self, message: Message) -> None:
@@ -326,7 +333,7 @@ class RemoteConnection(AbstractContextManager["RemoteConnection"]):
             return
         self._is_closed = True
         if not self.is_over:
-            with contextlib.suppress(Gone, SourceError, ValueError):
+            with contextlib.suppress(*BROKEN):
                 self._ask_to_leave()
         self._slots = None
         self._opener.leave(self)
