@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 from urllib.parse import urlsplit
@@ -20,6 +21,14 @@ Place = tuple[str, int]
 Sign = Literal["away", "silent", "alive"]  # no connection, or broken off; nothing said; answered
 
 
+@dataclass
+class Known:
+    """What knocks have found out about a server."""
+
+    has_answered: bool = False  # ever: silence means nothing of a server that doesn't know the question
+    address: Place | None = None  # where a knock connected last: the next needs no name server, which may be gone, too
+
+
 class Door(AbstractContextManager["Door"]):
     """Knocks at the place of a source and listens; one thread at a time.
 
@@ -28,12 +37,21 @@ class Door(AbstractContextManager["Door"]):
     a process that is stopped answers old ones when it goes on, a network that lost them only new ones.
     """
 
-    def __init__(self, place: Place, question: bytes = b"", answer: bytes = b"") -> None:
-        self.has_answered = False  # ever: silence means nothing of a server that doesn't know the question
+    def __init__(self, place: Place, question: bytes = b"", answer: bytes = b"", known: Known | None = None) -> None:
+        self._known = known or Known()
         self._place = place
         self._question = question
         self._answer = answer
         self._asked: list[tuple[float, socket.socket]] = []  # oldest first, at most two
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether a knock was ever answered, here or at a twin."""
+        return self._known.has_answered
+
+    def twin(self) -> "Door":
+        """Another door to the same place, for another thread; what one learns both know."""
+        return Door(self._place, self._question, self._answer, self._known)
 
     def sign(self, wait_s: float, done: threading.Event) -> Sign:
         """Knock; wait up to `wait_s` for an answer to this or an earlier knock, less when `done` is set."""
@@ -58,7 +76,9 @@ class Door(AbstractContextManager["Door"]):
         self.close()
 
     def _knock(self) -> None:
-        connection = socket.create_connection(self._place, CONNECT_S)
+        place, self._known.address = self._known.address or self._place, None
+        connection = socket.create_connection(place, CONNECT_S)
+        self._known.address = connection.getpeername()[:2]
         try:
             connection.setblocking(False)
             connection.send(self._question)
@@ -86,7 +106,7 @@ class Door(AbstractContextManager["Door"]):
 
     def _alive(self) -> Sign:
         self.close()
-        self.has_answered = True
+        self._known.has_answered = True
         return "alive"
 
     def _ready(self, wait_s: float) -> list[socket.socket]:

@@ -1,11 +1,13 @@
 """A thread that follows a source for as long as it lives, reconnects when it breaks and feeds a mailbox."""
 
+import logging
 import math
 import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import TracebackType
@@ -13,12 +15,12 @@ from urllib.parse import urlsplit
 
 from stream_detect.decode.clock import StreamClock
 from stream_detect.decode.frame import Frame
-from stream_detect.errors import SourceEnded, SourceError, SourceTimeout, StreamDetectError
+from stream_detect.errors import DecoderDied, SourceEnded, SourceError, SourceTimeout, StreamDetectError
 from stream_detect.mailbox import Mailbox, MailboxClosed
 from stream_detect.redact import redact
 from stream_detect.sources.address import Source
 from stream_detect.sources.knock import door_of
-from stream_detect.sources.opening import Connection, Opener, opener_for
+from stream_detect.sources.opening import Connection, Opener, ThreadOpener, opener_for
 from stream_detect.sources.pace import Pacer
 from stream_detect.sources.retry import Backoff, Vigil, Watch, can_connect
 from stream_detect.sources.ring import PacketRing
@@ -26,6 +28,8 @@ from stream_detect.types import State, Status
 
 STEADY_S = 5.0  # a connection that gave frames for so long was a success: delays and retries start afresh
 MARGIN_S = 1.0
+BEGUN_ANEW = 3
+LOG = logging.getLogger(__name__)
 ABORT_AGAIN_S = 0.2
 REMIND_EVERY_S = 10.0  # a source that stays lost is told of this often, however many attempts fail
 CAUSES = ("stale", "late", "corrupt")
@@ -175,7 +179,7 @@ class Reader:
         with self._open(newest_wins) as feed:
             pacer = Pacer(self._stop, self._clock) if newest_wins and feed.comes_in_bursts else None
             live_s = told = None
-            for frame in feed.frames():
+            for frame in self._frames_of(feed):
                 if live_s is None:
                     live_s = self._clock()
                 if feed.decoding != told:
@@ -193,29 +197,59 @@ class Reader:
             return (feed.warning or "the end") if feed.ends else None
 
     def _open(self, newest_wins: bool) -> Connection:
+        """A new connection; an attempt that was begun while the server was away is begun anew when it is back.
+
+        Raises:
+            SourceError: if the last of at most `BEGUN_ANEW` attempts fails.
+        """
         self._watch.tries()
         if self._door is None:
             return self._connect(newest_wins)
-        vigil = Vigil(self._door, self._opener.abort, f"vigil {self.source.name}")
-        try:
-            with vigil:
-                return self._connect(newest_wins)
-        except SourceError:
-            if vigil.has_aborted:  # the server is back: what was waited for was from before
-                return self._connect(newest_wins)
-            raise
-        finally:
-            vigil.close()
+        for left in reversed(range(BEGUN_ANEW)):
+            try:
+                with Vigil(self._door, self._opener.abort, f"vigil {self.source.name}") as vigil:
+                    connection = self._connect(newest_wins)
+            except SourceError:
+                if not vigil.has_aborted or not left or self._stop.is_set():
+                    raise
+            else:
+                if not vigil.has_aborted or isinstance(self._opener, ThreadOpener):  # a thread can't be aborted
+                    return connection
+                connection.close()
+        raise SourceTimeout(f"{self.source.address}: it was lost again while it was opened")
 
     def _connect(self, newest_wins: bool) -> Connection:
-        return self._opener.open(
-            self.source,
-            clock=self._stream_clock,
-            ring=self.ring,
-            drops=self._drops,
-            first_index=self._num_frames,
-            may_skip=newest_wins,
-        )
+        with self._surviving():
+            return self._opener.open(
+                self.source,
+                clock=self._stream_clock,
+                ring=self.ring,
+                drops=self._drops,
+                first_index=self._num_frames,
+                may_skip=newest_wins,
+            )
+
+    def _frames_of(self, connection: Connection) -> Iterator[Frame]:
+        with self._surviving():
+            yield from connection.frames()
+
+    @contextmanager
+    def _surviving(self) -> Iterator[None]:
+        """A slip of ours in opening or decoding a live source is a fault of that connection, not the end of the source.
+
+        Raises:
+            DecoderDied: in place of anything that isn't meant to come.
+        """
+        try:
+            yield
+        except StreamDetectError:
+            raise
+        except Exception as error:
+            if not self.source.is_live:
+                raise
+            slip = f"{self.source.address}: a fault while decoding: {type(error).__name__}"
+            LOG.debug(slip, exc_info=error)
+            raise DecoderDied(slip) from error
 
     def _wait_to_retry(self, fault: SourceError) -> None:
         """Say what went wrong and wait, longer if nobody is there.

@@ -22,6 +22,7 @@ FIRST_POLITE_S, LONGEST_DELAY_S = 1.0, 30.0
 UNSURE_S = 2.0  # how long silence is believed of a server that never answered a knock
 AWAY_TRY_S, SILENT_TRY_S = 10.0, 60.0  # whatever knocks say, so often a source is tried in earnest
 HANGS_AFTER_S = 1.0  # an attempt that takes longer is watched from beside
+LEAVE_S = 0.1  # for the thread beside it to end
 GRACE_S = 0.4  # an attempt that may be about to succeed is left so long before it is ended for a new one
 
 
@@ -123,26 +124,24 @@ class Watch:
 class Vigil:
     """Watches over an attempt from beside, in a thread: ends it by `abort` if the server was gone and is back.
 
-    The first attempt of all is watched at once, to learn whether the server answers knocks. `end` says that the attempt
-    is over, without a wait; `close` waits for the thread, and may be called twice.
+    The first attempt of all is watched at once, to learn whether the server answers knocks. `close` says that the
+    attempt is over, and may be called twice; the thread ends by itself, and is not waited for beyond a moment: a name
+    server that doesn't answer would hold up the first frames.
     """
 
     def __init__(self, door: Door, abort: Callable[[], None], name: str) -> None:
         self.has_aborted = False
-        self._door = door
+        self._door = door.twin()
         self._abort = abort
         self._done = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._watch, name=name, daemon=True)
 
-    def end(self) -> None:
+    def close(self) -> None:
         with self._lock:
             self._done.set()
-
-    def close(self) -> None:
-        self.end()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(LEAVE_S)
 
     def __enter__(self) -> "Vigil":
         self._thread.start()
@@ -151,7 +150,7 @@ class Vigil:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.end()
+        self.close()
 
     def _watch(self) -> None:
         with self._door as door:

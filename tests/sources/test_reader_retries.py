@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from stream_detect.decode.frame import Frame
-from stream_detect.errors import DecoderDied, SourceDenied, SourceEnded, SourceError, SourceTimeout
+from stream_detect.errors import DecoderDied, SourceDenied, SourceEnded, SourceTimeout
 from stream_detect.mailbox import Mailbox
 from stream_detect.sources import Reader, SourceOptions, open_source, reader, retry
 from stream_detect.types import Status
+from tests.servers import FaultProxy
+from tests.servers.strange import MuteRtsp, serve
 
-Step = SourceError | int  # fails to open so, or gives so many frames and ends
+Step = Exception | int  # fails to open so, or gives so many frames and ends
 
 
 def frame(index: int) -> Frame:
@@ -65,7 +67,7 @@ class Scripted:
             self._aborted.clear()
             assert self._aborted.wait(10.0), "nobody ended the attempt"
             raise DecoderDied("aborted")
-        if isinstance(step, SourceError):
+        if isinstance(step, Exception):
             raise step
         return Short(first_index, step)
 
@@ -85,9 +87,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 class Followed:
     """A reader of a made-up camera without a door to knock at, and what it said."""
 
-    def __init__(self, opener: Scripted, **options: int) -> None:
+    def __init__(self, opener: Scripted, *, url: str = "", **options: int) -> None:
         self.statuses: list[Status] = []
-        source = open_source("testsrc2", name="cam", options=SourceOptions(input_format="lavfi", **options))
+        asked = SourceOptions(input_format=None if url else "lavfi", **options)
+        source = open_source(url or "testsrc2", name="cam", options=asked)
         self.reader = Reader(source, Mailbox[Frame](1, newest_wins=True), self.statuses.append, opener=opener)
 
     @property
@@ -182,3 +185,28 @@ def test_a_thousand_reconnects_leave_no_thread(quick: None, monkeypatch: pytest.
         followed.wait_until(lambda: len(opener.opened_s) > 1000)
         assert threading.active_count() <= before + 1
     assert threading.active_count() == before
+
+
+def test_a_slip_of_ours_does_not_end_a_live_source(quick: None):
+    opener = Scripted(1, ZeroDivisionError("s3cret"), 1)
+    with Followed(opener) as followed:
+        followed.wait_until(lambda: followed.reader.counts.frames >= 3)
+        assert followed.reader.counts.reconnects["decoder"] == 1
+        assert "a fault while decoding: ZeroDivisionError" in "".join(said.reason for said in followed.statuses)
+        assert "s3cret" not in str(followed.statuses)
+
+
+def test_an_attempt_that_was_aborted_is_begun_anew_at_once():
+    opener = Scripted("hangs", "hangs", 3)
+    with serve(MuteRtsp) as port, FaultProxy(port) as proxy:
+        proxy.suffer("silent")
+        with Followed(opener, url=f"rtsp://127.0.0.1:{proxy.port}/live") as followed:
+            for num in (1, 2):
+                followed.wait_until(lambda num=num: len(opener.opened_s) == num)
+                time.sleep(1.5)
+                proxy.heal()
+                followed.wait_until(lambda num=num: len(opener.opened_s) > num)
+                if num == 1:
+                    proxy.suffer("silent")
+            followed.wait_until(lambda: "live" in followed.said)
+            assert followed.said[:2] == ["connecting", "live"]

@@ -223,6 +223,20 @@ def test_an_attempt_that_is_over_is_not_ended(proxy: FaultProxy):
     with Vigil(door_to(proxy.port), lambda: None, "vigil") as vigil:
         time.sleep(0.2)
     proxy.heal()
-    vigil.close()
+    time.sleep(1.0)
     assert not vigil.has_aborted
     assert "vigil" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_knock_asks_no_name_server_for_where_it_was_before(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch):
+    asked: list[object] = []
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *about: asked.append(host) or look_up(host, *about))
+    source = open_source(f"rtsp://localhost:{proxy.port}/live")
+    with door_of(source) as door:
+        assert [door.sign(1.0, NEVER) for _ in range(3)] == ["alive"] * 3
+        assert door.twin().has_answered
+    assert asked.count("localhost") == 1
+    proxy.suffer("refused")
+    assert [door.sign(1.0, NEVER) for _ in range(2)] == ["away"] * 2
+    assert asked.count("localhost") == 2  # it may have moved
