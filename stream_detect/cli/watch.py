@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream_detect.errors import SourceError, UsageError
+from stream_detect.errors import ConfigError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from stream_detect.alerts import Line, Sink
@@ -127,6 +127,8 @@ def watch(
     is_logged = log_json or log_level is not None
     run = Run(refused)
     with logs.configure(log_level or "warning", is_json=log_json):
+        for words in refused:
+            logging.getLogger("stream_detect.run").warning("%s; it is not watched", words)
         with ExitStack() as stack:
             sinks = open_sinks(stack, jsonl, len(feeds), is_logged)
             on_frame = open_pictures(stack, overlay, view, len(feeds), run.stop)
@@ -307,17 +309,17 @@ def all_meant(
 
     Raises:
         UsageError: if there are none, unless there may be.
-        SourceError: if none of them can be meant, unless there may be none.
+        SourceError, ConfigError: if none of them can be meant, unless there may be none.
     """
     from stream_detect.pipeline import opened_source
 
     meant: list[str | Feed] = []
-    refused: list[SourceError] = []
+    refused: list[SourceError | ConfigError] = []
     for feed in feeds:
         try:
             opened_source(feed, settings)
             meant.append(feed)
-        except SourceError as error:
+        except (SourceError, ConfigError) as error:  # unreachable for ever, or its login can't be had
             refused.append(error)
     if refused and not (meant or may_be_none):
         raise refused[0]

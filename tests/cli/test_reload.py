@@ -133,6 +133,14 @@ def test_a_login_comes_from_the_environment_or_a_file_and_is_told_nowhere(tmp_pa
     assert "set CAMERA_USER" in done.stderr
 
 
+def test_a_feed_whose_login_is_not_there_is_told_at_once_and_the_others_are_watched(tmp_path, weights_folder):
+    path = feeds_in(tmp_path / "feeds.toml", door="rtsp://u:${NO_SUCH_VARIABLE}@127.0.0.1:9/live", kept="synthetic")
+    with Running("watch", "--config", path, "--jsonl", "-", "--weights", weights_folder) as program:
+        program.wait_for(judged("kept"))
+        assert "set NO_SUCH_VARIABLE; it is not watched" in program.errors
+        assert program.stop() == 3
+
+
 def test_files_end_a_run_with_a_configuration(tmp_path, weights_folder):
     clip = clips.write_clip(tmp_path / "clip.mp4", clips.talking_head(3))
     done = run("watch", "--config", feeds_in(tmp_path / "feeds.toml", a=str(clip)), "--weights", weights_folder)
