@@ -9,6 +9,7 @@ known by then is written, so that an interrupted hour is not lost.
 
 import argparse
 import json
+import math
 import random
 import statistics
 import subprocess
@@ -29,7 +30,7 @@ import av
 import numpy as np
 import psutil
 
-from benchmarks.common import at_most, finish, metadata, parser_of, rounded, show_table, show_targets, slope_per_minute
+from benchmarks.common import at_most, finish, metadata, parser_of, rounded, show_table, slope_per_minute
 from benchmarks.watching import PROGRAM
 from stream_detect.bench.footage import Coded, write_packets
 from stream_detect.bench.line import percentiles
@@ -49,6 +50,7 @@ WARM_UP_S = 90.0  # until memory counts: the ring of packets is full by then
 SAMPLE_S, REPORT_S = 5.0, 60.0
 LONGEST_GAP_S = 1.0  # a forged stretch with a longer one counts as two
 LONG_S = 6.0  # a forged stretch of so long has to raise an alert
+WAITED_S = 4.0  # a source that was back for less is not yet missed
 GRACE_S = 4.0  # after a forged stretch an alert may still be raised for it
 FAULTED_LINES = ("reconnecting", "stalled", "connecting")
 
@@ -82,6 +84,7 @@ class Lines:
         self.feeds: dict[str, Seen] = defaultdict(Seen)
         self.faults: list[Suffered] = []
         self.lock = threading.Lock()
+        self.ended_s = math.inf  # when the program was told to end
 
     def follow(self, stream: Any) -> None:
         for text in stream:
@@ -143,7 +146,10 @@ class Feed:
         if kind != "decoder":
             stop.wait(self._dice.uniform(*FAULT_S))
         self._end(kind)
-        fault.back_s = time.monotonic() if kind != "decoder" else fault.start_s
+        with self._lines.lock:
+            if stop.is_set():  # nobody waits for its end
+                self._lines.faults.remove(fault)
+            fault.back_s = time.monotonic() if kind != "decoder" else fault.start_s
 
     def _begin(self, kind: str) -> None:
         if kind == "stopped":
@@ -249,6 +255,7 @@ def main(arguments: list[str] | None = None) -> Path:
                 Path(args.partial).write_text(json.dumps(result, indent=2))
         is_alive = program.poll() is None
         stop.set()
+        lines.ended_s = time.monotonic()
         program.terminate()
         code = program.wait(60)
         for thread in threads:
@@ -319,7 +326,7 @@ def summary(
         faults = list(lines.faults)
     minutes = (time.monotonic() - start_s) / 60
     ages = frame_ages(list(feeds.values()), start_s)
-    recovery = by_kind(faults)
+    recovery = by_kind(faults, min(time.monotonic(), lines.ended_s))
     alerts = alerts_of(list(feeds.values()))
     kept = memory.summary(start_s)
     return {
@@ -350,11 +357,11 @@ def frame_ages(feeds: Sequence[Seen], start_s: float) -> dict[str, Any]:
     return {**about, "p99": rounded(np.percentile(rows[:, 1], 99), 1), "slope_ms_an_hour": rounded(60 * slope, 2)}
 
 
-def by_kind(faults: Sequence[Suffered]) -> dict[str, Any]:
+def by_kind(faults: Sequence[Suffered], until_s: float) -> dict[str, Any]:
     """Seconds until a fault was told, and from the source's return to the first new frame's verdict."""
     told: dict[str, Any] = {}
     for kind in sorted({fault.kind for fault in faults}):
-        ones = [fault for fault in faults if fault.kind == kind and fault.back_s]
+        ones = [fault for fault in faults if fault.kind == kind and 0 < fault.back_s < until_s - WAITED_S]
         noticed = [one.noticed_s - one.start_s for one in ones if one.noticed_s is not None]
         back = [one.frame_s - one.back_s for one in ones if one.frame_s is not None]
         told[kind] = {"times": len(ones), "never_back": sum(one.frame_s is None for one in ones)}
@@ -436,7 +443,6 @@ def show(result: dict[str, Any]) -> None:
     ]
     show_table(("fault", "times", "told s p50", "max", "back s p50", "max", "never back"), rows)
     print(progress(result))
-    show_targets(result["targets"])
 
 
 if __name__ == "__main__":
