@@ -317,7 +317,8 @@ class RemoteConnection(AbstractContextManager["RemoteConnection"]):
 
     def _count(self, late: int, corrupt: int) -> None:
         for cause, now, before in zip(("late", "corrupt"), (late, corrupt), self._dropped, strict=True):
-            self._drops[cause] += max(0, now - before)
+            if now > before:
+                self._drops[cause] += now - before
         self._dropped = (late, corrupt)
 
     def _fault(self, said: dict[str, Any]) -> SourceError:
