@@ -27,6 +27,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "stream-file-light": ("stream", "--source", "file", "--profile", "light", "--seconds", "20"),
     "feeds-full": ("feeds", "--profile", "full"),
     "feeds-light": ("feeds", "--profile", "light"),
+    "isolation": ("isolation",),
     "peers": ("peers",),
     "engines": ("engines",),
     "cold_start": ("cold_start",),
