@@ -418,7 +418,7 @@ def test_which_sources_have_a_process_of_their_own(camera: str, face_clip: Path)
 def test_a_slot_is_free_again_when_the_last_array_over_it_is_gone():
     layout = Layout(((4, 6), (2, 3), (2, 3)), slots=4)
     with contextlib.closing(SlotWriter(layout)) as writer:
-        reader = SlotReader(os.dup(writer.file), layout)
+        reader = SlotReader(writer.file, layout)
         planes = [np.full(shape, 7, np.uint8) for shape in layout.shapes]
         assert [writer.put(planes) for _ in range(5)] == [0, 1, 2, 3, None]
         for number in (2, 3):
@@ -435,7 +435,7 @@ def test_a_slot_is_free_again_when_the_last_array_over_it_is_gone():
 def test_whoever_keeps_many_frames_keeps_copies():
     layout = Layout(((4, 6),), slots=4)
     with contextlib.closing(SlotWriter(layout)) as writer:
-        reader = SlotReader(os.dup(writer.file), layout)
+        reader = SlotReader(writer.file, layout)
         everything = []
         for value in range(20):
             number = writer.put([np.full((4, 6), value, np.uint8)])
@@ -456,7 +456,7 @@ def test_memory_that_is_too_small_or_could_shrink_is_refused(tmp_path: Path):
     layout = Layout(((64, 64),))
     with contextlib.closing(SlotWriter(layout)) as writer:
         with pytest.raises(ValueError, match="bytes of shared memory"):
-            SlotReader(os.dup(writer.file), Layout(((640, 640),)))
+            SlotReader(writer.file, Layout(((640, 640),)))
         with pytest.raises(OSError, match="not permitted"):
             os.ftruncate(writer.file, 0)
     if hasattr(os, "memfd_create"):
@@ -464,6 +464,7 @@ def test_memory_that_is_too_small_or_could_shrink_is_refused(tmp_path: Path):
         os.ftruncate(loose, layout.num_bytes)
         with pytest.raises(ValueError, match="not sealed"):
             SlotReader(loose, layout)
+        os.close(loose)
 
 
 def test_a_message_comes_whole_however_it_was_cut():

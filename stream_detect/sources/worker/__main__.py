@@ -46,9 +46,19 @@ def main(file: str) -> None:
 
 
 def fork(control: socket.socket, number: bytes, fates: dict[int, int]) -> None:
-    """Make a worker and send its process number and the other end of its socket."""
-    theirs, ours = socket.socketpair()
-    pid = os.fork()
+    """Make a worker and send its process number and the other end of its socket, or say why there is none."""
+    try:
+        theirs, ours = socket.socketpair()
+    except OSError as error:
+        refuse(control, number, error)
+        return
+    try:
+        pid = os.fork()
+    except OSError as error:  # too many processes, or too little memory: the workers that are there stay
+        theirs.close()
+        ours.close()
+        refuse(control, number, error)
+        return
     if pid:
         ours.close()
         fates.pop(pid, None)  # process numbers come again
@@ -63,6 +73,10 @@ def fork(control: socket.socket, number: bytes, fates: dict[int, int]) -> None:
         child.main(ours)
         code = 0
     os._exit(code)
+
+
+def refuse(control: socket.socket, number: bytes, error: OSError) -> None:
+    control.sendall(number + b" - " + str(error.strerror).encode())
 
 
 def reap(fates: dict[int, int]) -> None:

@@ -70,7 +70,7 @@ class Decoding:
         self._orders: list[Message] = []
         self._ordered = threading.Condition()
         self._is_leaving = threading.Event()
-        self._doing, self._since_s = IDLE, time.monotonic()
+        self._doing = IDLE, time.monotonic()  # and since when; one object, for the thread that tells it
         self._drops: Counter[str] = Counter()
         self._late = 0  # pictures that found no free slot
         self._slots: SlotWriter | None = None
@@ -92,7 +92,7 @@ class Decoding:
         with contextlib.suppress(Gone):
             while True:
                 time.sleep(BEAT_EVERY_S)
-                doing, since_s = self._doing, self._since_s
+                doing, since_s = self._doing
                 self._line.send(BEAT, BEAT_BODY.pack(doing, time.monotonic() - since_s, *self._dropped()))
 
     def work(self) -> None:
@@ -135,7 +135,7 @@ class Decoding:
             self._do(IDLE)
 
     def _do(self, what: bytes) -> None:
-        self._doing, self._since_s = what, time.monotonic()
+        self._doing = what, time.monotonic()
 
     def _tell(self, frame: Frame, *, is_patient: bool) -> None:
         """Hand a frame over; where all slots are taken wait, or let it go."""

@@ -4,17 +4,20 @@ What comes from a worker is read with care: `struct` and JSON only, since a bad 
 """
 
 import json
+import math
 import os
 import select
 import socket
 import struct
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any
 
 HEAD = struct.Struct("<cI")
 LONGEST = 64 << 20  # bytes of one message; a coded picture is far smaller
 READ_BYTES = 1 << 18
+MOST_FILES = 4  # that wait for their message
 
 OPEN, CLOSE = b"o", b"c"  # to a worker
 OPENED, FAILED, ENDED, SLOTS, FRAME, PACKET, TEMPLATE, BEAT = b"O", b"F", b"E", b"S", b"f", b"p", b"t", b"b"
@@ -41,6 +44,11 @@ class Message:
     kind: bytes
     body: bytes
     files: tuple[int, ...] = ()
+
+    def close(self) -> None:
+        """Let go of its files."""
+        for file in self.files:
+            os.close(file)
 
     def json(self) -> dict[str, Any]:
         """The body as JSON.
@@ -95,8 +103,10 @@ class Line:
         Raises:
             Gone: if the other side has gone, or what it sends can't be meant.
         """
+        until_s = math.inf if timeout_s is None else time.monotonic() + timeout_s  # also for one that comes bit by bit
         while (message := self._whole()) is None:
-            if not self._poll.poll(None if timeout_s is None else max(0, round(1000 * timeout_s))):
+            left_s = max(0.0, until_s - time.monotonic())
+            if not self._poll.poll(None if timeout_s is None else round(1000 * left_s)):
                 return None
             self._read()
         return message
@@ -124,6 +134,8 @@ class Line:
         for file in files:
             os.set_inheritable(file, False)
         self._files += files
+        if len(self._files) > MOST_FILES:
+            raise Gone("more files than any message has")
         if not data:
             raise Gone("the other side has gone")
         self._came += data

@@ -75,6 +75,8 @@ class Nursery:
             try:
                 self._be_there()
                 pid, end = self._forked()
+            except DecoderDied:  # which is an OSError, too: the nursery and its other workers are well
+                raise
             except (OSError, ValueError, IndexError) as error:
                 self._end()
                 raise DecoderDied(f"no process to decode in could be started ({error})") from error
@@ -129,8 +131,10 @@ class Nursery:
             if self._answer(START_TIMEOUT_S)[0] != READY:
                 raise ValueError("it did not start")
             self._is_ready = True
-        pid, files = self._ask(FORK)
-        return int(pid), socket.socket(fileno=files[0])
+        answer, files = self._ask(FORK)
+        if answer.startswith(b"- "):
+            raise DecoderDied(f"no process to decode in could be started ({answer[2:].decode(errors='replace')})")
+        return int(answer), socket.socket(fileno=files[0])
 
     def _ask(self, request: bytes) -> tuple[bytes, list[int]]:
         """The answer to a request, and what came with it."""

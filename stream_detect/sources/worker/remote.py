@@ -18,10 +18,11 @@ from typing import Any, get_args
 
 from stream_detect import errors
 from stream_detect.decode.clock import StreamClock
-from stream_detect.decode.frame import Frame, Layout, Matrix
+from stream_detect.decode.frame import SUBSAMPLING, Frame, Layout, Matrix
 from stream_detect.errors import DecoderDied, SourceError, SourceTimeout
 from stream_detect.redact import redact
 from stream_detect.sources.address import Source
+from stream_detect.sources.faults import BUSY, UNREACHABLE
 from stream_detect.sources.ring import PacketRing, RingPacket, StreamTemplate
 from stream_detect.sources.worker import messages, slots
 from stream_detect.sources.worker.messages import (
@@ -53,9 +54,12 @@ MARGIN_S = 0.5  # beyond a time-out, until it is the worker that hangs and not i
 STUCK_S = 2.0  # no picture takes so long to decode
 LEAVE_S = 0.4  # how long a worker may take to leave a connection before it is ended
 FATE_TRIES, FATE_AGAIN_S = 5, 0.01
-BROKEN = (Gone, OSError, ValueError, TypeError, LookupError, ArithmeticError, struct.error)  # what nonsense leads to
+# what nonsense leads to
+BROKEN = (Gone, OSError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError, struct.error)
 MATRICES: tuple[Matrix, ...] = ("bt601", "bt709", "bt2020")
 FAULTS = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, SourceError)}
+
+FAULT_WORDS = {BUSY, UNREACHABLE, *(kind.fault for kind in FAULTS.values())}
 
 
 class WorkerOpener:
@@ -106,9 +110,8 @@ class WorkerOpener:
 
     def _ready(self) -> Line:
         if (line := self._line) is None:
-            with self._lock:
-                share = self._share = self._share or Share()
-            worker = share.nursery.fork()  # may take a while: `abort` must not wait for it
+            share = self._share = self._share or Share()
+            worker = share.nursery.fork()  # both may take a while: `abort` must not wait for them
             with self._lock:
                 self._worker, line = worker, Line(worker.end)
                 self._line = line
@@ -190,6 +193,7 @@ class RemoteConnection(AbstractContextManager["RemoteConnection"]):
         self.comes_in_bursts = False
         self.warning = ""
         self.is_over = False  # the worker has left it
+        self._is_open = False  # what it told of drops before is of the connection before
         self._opener = opener
         self._line = line
         self._clock = clock
@@ -212,6 +216,7 @@ class RemoteConnection(AbstractContextManager["RemoteConnection"]):
         while True:
             message = self._next()
             if message.kind == OPENED:
+                self._is_open = True
                 with self._opener.reporting(self.source):
                     said = message.json()
                 self.ends, self.comes_in_bursts = bool(said.get("ends")), bool(said.get("comes_in_bursts"))
@@ -261,8 +266,9 @@ class RemoteConnection(AbstractContextManager["RemoteConnection"]):
         elif message.kind == SLOTS:
             self._take_slots(message)
         elif message.kind == ENDED:
-            self.is_over, self.warning = True, str(message.json().get("warning", ""))
-        elif message.kind == BEAT and len(message.body) == BEAT_BODY.size:
+            self.is_over = True
+            self.warning = redact(str(message.json().get("warning", "")), self.source.url)
+        elif message.kind == BEAT and self._is_open:
             self._count(*BEAT_BODY.unpack(message.body)[2:])
 
     def _listen(self, doing: bytes, for_s: float) -> None:
@@ -282,12 +288,15 @@ class RemoteConnection(AbstractContextManager["RemoteConnection"]):
             raise SourceTimeout(f"{self.source.address}: nothing came for {for_s:.1f} s")
 
     def _take_slots(self, message: Message) -> None:
-        said = message.json()
-        if len(message.files) != 1 or said.get("layout") not in get_args(Layout):
-            raise Gone("what came is no memory for pictures")
-        layout = slots.Layout.checked(said["shapes"], said["slots"])
-        self._slots = slots.SlotReader(message.files[0], layout)
-        self._generation, self._layout = said["generation"], said["layout"]
+        try:
+            said = message.json()
+            layout, kind = slots.Layout.checked(said["shapes"], said["slots"]), said["layout"]
+            if len(message.files) != 1 or kind not in get_args(Layout) or not _is_picture(kind, layout.shapes):
+                raise Gone("what came is no memory for pictures")
+            self._slots = slots.SlotReader(message.files[0], layout)
+            self._generation, self._layout = said["generation"], kind
+        finally:
+            message.close()
 
     def _frame(self, message: Message) -> Frame:
         if len(message.body) != FRAME_BODY.size or self._slots is None:
@@ -297,6 +306,9 @@ class RemoteConnection(AbstractContextManager["RemoteConnection"]):
         )
         if generation != self._generation or matrix >= len(MATRICES):
             raise Gone("what came is no frame of these slots")
+        is_later = self._clock.last_s is None or pts_s > self._clock.last_s
+        if not (is_later and math.isfinite(pts_s) and arrived_s <= time.monotonic()) or math.isinf(captured_s):
+            raise Gone("what came is no frame of this time")
         seen_at = datetime.fromtimestamp(seen_s, UTC)
         self._count(*dropped)
         self._clock.follow(pts_s, arrived_s, seen_at)
@@ -325,7 +337,8 @@ class RemoteConnection(AbstractContextManager["RemoteConnection"]):
         text = redact(str(said.get("text", "")), self.source.url)
         kind = FAULTS.get(str(said.get("error")))
         fault = kind(text) if kind else DecoderDied(f"{self.source.address}: a fault while decoding: {text}")
-        fault.fault = str(said.get("fault") or fault.fault)
+        if said.get("fault") in FAULT_WORDS:
+            fault.fault = said["fault"]
         return fault
 
     def close(self) -> None:
@@ -345,7 +358,7 @@ class RemoteConnection(AbstractContextManager["RemoteConnection"]):
         while (left_s := until_s - time.monotonic()) > 0:
             message = self._line.take(left_s)
             if message is not None and message.kind == SLOTS:
-                self._take_slots(message)  # takes the file over, and so closes it
+                message.close()
             if message is not None and message.kind == ENDED and message.json().get("closed"):
                 self.is_over = True
                 return
@@ -354,6 +367,19 @@ class RemoteConnection(AbstractContextManager["RemoteConnection"]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _is_picture(kind: Layout, shapes: slots.Shapes) -> bool:
+    """Whether planes of these shapes are a picture of this kind."""
+    height, width, *colours = shapes[0]
+    if kind == "rgb":
+        return len(shapes) == 1 and colours == [3]
+    if kind == "gray":
+        return len(shapes) == 1 and not colours
+    if kind == "nv12":
+        return not colours and shapes[1:] == ((-(-height // 2), -(-width // 2), 2),)
+    rows, columns = SUBSAMPLING[kind]
+    return not colours and shapes[1:] == ((-(-height // rows), -(-width // columns)),) * 2
 
 
 def _packet(body: bytes, template: StreamTemplate) -> RingPacket:

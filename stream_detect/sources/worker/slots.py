@@ -94,7 +94,7 @@ class SlotWriter:
 class SlotReader:
     """The main process's side. Arrays that it gave out stay good after `close`, also when the worker has died.
 
-    Takes `file` over.
+    `file` is mapped and stays whoever's it is.
 
     Raises:
         ValueError: if the file holds less than the layout needs.
@@ -102,14 +102,9 @@ class SlotReader:
 
     def __init__(self, file: int, layout: Layout) -> None:
         self.layout = layout
-        try:
-            if os.fstat(file).st_size < layout.num_bytes or not _is_sealed(file):
-                raise ValueError(
-                    f"{os.fstat(file).st_size} bytes of shared memory for {layout.num_bytes}, or not sealed"
-                )
-            self._memory = mmap.mmap(file, layout.num_bytes)
-        finally:
-            os.close(file)
+        if os.fstat(file).st_size < layout.num_bytes or not _is_sealed(file):
+            raise ValueError(f"{os.fstat(file).st_size} bytes of shared memory for {layout.num_bytes}, or not sealed")
+        self._memory = mmap.mmap(file, layout.num_bytes)
 
     def take(self, number: int) -> tuple[np.ndarray, ...]:
         """The planes of a slot, not to be written to; the slot is free when the last array over it is gone.
