@@ -111,10 +111,7 @@ class Reader:
         """Ask the thread to end, without waiting for it; what is in the mailbox can still be taken."""
         self._stop.set()
         self._frames.close()
-        if self._thread.is_alive():
-            self._opener.abort()
-            if self.source.options.listen:
-                _wake_listener(self.source)
+        self._break_off()
 
     def close(self) -> None:
         """Stop, and wait for the thread for as long as a read may take."""
@@ -122,7 +119,13 @@ class Reader:
         until_s = time.monotonic() + self.source.options.read_timeout_s + MARGIN_S
         while self._thread.is_alive() and time.monotonic() < until_s:
             self._thread.join(ABORT_AGAIN_S)
-            self._opener.abort()  # again: it may have begun to open just after `stop`
+            self._break_off()  # again: it may have begun to open, or to listen, just after `stop`
+
+    def _break_off(self) -> None:
+        if self._thread.is_alive():
+            self._opener.abort()
+            if self.source.options.listen:
+                _wake_listener(self.source)
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait for the source to be done; returns whether it is."""

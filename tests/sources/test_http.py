@@ -2,7 +2,9 @@
 
 import itertools
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from stream_detect.errors import SourceNotFound, SourceRefused
 from stream_detect.sources import SourceOptions
+from stream_detect.sources.opening import ThreadOpener
 from tests import clips
 from tests.servers import Publisher, free_port, mjpeg_server, serve_folder, virtual_display
 from tests.sources.following import Following
@@ -111,6 +114,20 @@ def test_publishers_are_waited_for_one_after_the_other(scheme: str):
             feed.wait_for_state("reconnecting")
         with publisher:
             assert feed.wait_for_frames(15)[0].height == 120
+
+
+def test_listening_that_begins_just_after_the_stop_ends_too(monkeypatch: pytest.MonkeyPatch):
+    begun = threading.Event()
+
+    def late(*args: Any, **options: Any) -> Any:
+        begun.set()
+        time.sleep(0.3)
+        return at_once(*args, **options)
+
+    at_once = ThreadOpener.open
+    monkeypatch.setattr(ThreadOpener, "open", late)
+    with Following(Publisher("rtsp").url, SourceOptions(listen=True, read_timeout_s=2.0)):
+        assert begun.wait(5)
 
 
 @pytest.mark.services
