@@ -78,8 +78,8 @@ class Door(AbstractContextManager["Door"]):
     def _knock(self) -> None:
         place, self._known.address = self._known.address or self._place, None
         connection = socket.create_connection(place, CONNECT_S)
-        self._known.address = connection.getpeername()[:2]
         try:
+            self._known.address = connection.getpeername()[:2]
             connection.setblocking(False)
             connection.send(self._question)
         except OSError:

@@ -48,7 +48,7 @@ def launch_line(args: argparse.Namespace) -> str:
     else:
         size = f"video/x-raw,width={args.width},height={args.height},framerate={args.fps}/1"
         source = f"videotestsrc is-live=true pattern=ball ! videoscale ! capsfilter name=size caps={size}"
-    encoder = ENCODERS[args.codec].format(gop=max(1, args.fps // 2), rate=args.kbps)
+    encoder = ENCODERS[args.codec].format(gop=args.gop or max(1, args.fps // 2), rate=args.kbps)
     return f"( {source} ! videoconvert ! video/x-raw,format=I420 ! {encoder} )"
 
 
@@ -135,6 +135,7 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=240)
     parser.add_argument("--fps", type=int, default=25)
     parser.add_argument("--kbps", type=int, default=1000)
+    parser.add_argument("--gop", type=int, default=0, help="pictures from key frame to key frame; 0: half a second")
     args = parser.parse_args()
     threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
     Gst.init(None)

@@ -116,6 +116,13 @@ def test_a_knock_at_a_host_that_drops_everything_ends(proxy: FaultProxy):
     assert time.monotonic() - started_s < 2
 
 
+def test_a_knock_that_is_reset_at_once_holds_no_socket(monkeypatch: pytest.MonkeyPatch):
+    with socket.socket() as unconnected:  # as one is that was reset since
+        monkeypatch.setattr(socket, "create_connection", lambda place, timeout_s: unconnected)
+        assert door_to(free_port()).sign(0.2, NEVER) == "away"
+        assert unconnected.fileno() == -1
+
+
 def test_a_name_that_no_host_can_have_is_away():
     assert Door(("a..b", 1)).sign(0.1, NEVER) == "away"
 
