@@ -29,6 +29,9 @@ class _AvFirst:
 
 sys.meta_path.insert(0, _AvFirst())
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported: its idle threads would spin otherwise
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before ONNX Runtime is imported: it would tell its maker's servers of us
+if "onnxruntime" in sys.modules:
+    sys.modules["onnxruntime"].disable_telemetry_events()
 
 if TYPE_CHECKING:
     from stream_detect.config import DecisionSettings, Feed, WatchSettings
