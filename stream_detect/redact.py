@@ -13,7 +13,10 @@ SECRET_KEY = (
     r"(?:[\w.%~-]*(?:token|key|pass|pwd|pswd|auth|secret|sig|cred|session|jwt|ticket|code|sas|hmac|hash|nonce|bearer"
     r"|user|usr|login|account|access|otp)[\w.%~-]*|[up]|pw|uid|sid)"
 )
-SECRET_VALUE = re.compile(rf"([?&;#]{SECRET_KEY}=)[^&\s]+", re.IGNORECASE)
+SECRET_VALUE = re.compile(rf"([?&;#~]{SECRET_KEY}=)[^&\s]+", re.IGNORECASE)
+PATH_LOGIN = re.compile(
+    rf"(?<=/)({SECRET_KEY}=)\S+", re.IGNORECASE
+)  # rtsp://host/user=admin_password=... of some cameras
 TOKEN_VALUE = re.compile(r"([?&;#][^=&\s?#]+=)(?=[^&\s]*\d)(?=[^&\s]*[a-zA-Z])[\w%+/=~.-]{20,}(?=$|[^\w%+/=~.-])")
 URL = re.compile(r"\b([a-z][a-z0-9+.-]*://)(\S+)", re.IGNORECASE)
 STREAM_KEY = re.compile(r"(\brtmp[a-z]*://[^/\s]+/[^/\s]+)/(\S*?)(['\"):;,.\]]*)(?=\s|$)", re.IGNORECASE)
@@ -55,6 +58,7 @@ def secrets_of(url: str) -> set[str]:
     login, at, _ = rest.rpartition("@")
     found = {login.partition(":")[2]} if at else set()
     found |= {match.group(0).partition("=")[2] for match in SECRET_VALUE.finditer(rest)}
+    found |= {match.group(0).partition("=")[2] for match in PATH_LOGIN.finditer(rest)}
     found |= {match[2] for match in STREAM_KEY.finditer(_joined(url))}
     found |= {_standard_password(url)}
     written = {way for secret in found for way in _written(secret)}
@@ -98,7 +102,7 @@ def _joined(address: str) -> str:
 
 
 def _redact_urls(text: str) -> str:
-    text = URL.sub(_hide_login, text)
+    text = URL.sub(lambda url: PATH_LOGIN.sub(rf"\1{HIDDEN}", _hide_login(url)), text)
     text = STREAM_KEY.sub(rf"\1/{HIDDEN}\3", text)
     text = BARE_LOGIN.sub(f"{HIDDEN}@", text)
     text = SECRET_VALUE.sub(rf"\1{HIDDEN}", text)
@@ -113,6 +117,8 @@ def _hide_login(url: re.Match[str]) -> str:
         return url.group(0)
     if scheme.lower().startswith("rtmp") and "/" in unquote(login):  # is the @ a login's or a stream key's?
         return f"{scheme}{HIDDEN}"
-    if SECRET_VALUE.search(login):  # is it a password with ?token= in it, or a token with @ in it?
+    if SECRET_VALUE.search(login) or PATH_LOGIN.search(
+        login
+    ):  # is it a password with ?token= in it, or a token with @ in it?
         return f"{scheme}{HIDDEN}"
     return f"{scheme}{HIDDEN}@{place}"

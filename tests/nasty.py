@@ -100,4 +100,22 @@ def _user_alone(place: int, random: random.Random) -> Nasty:
     return Nasty(f"https://{token}@{random.choice(HOSTS)}/live.m3u8", (token,))
 
 
-SHAPES = [_login(False), _login(True), _login(False), _query, _stream_key, _login_and_query, _user_alone]
+def _path(place: int, random: random.Random) -> Nasty:
+    """As some cameras have it: the login is a part of the path."""
+    user, (password, ends), host = f"Usr{place}name", _secret("Pwd", place, random), random.choice(HOSTS)
+    form = random.choice(
+        ["user={}_password={}_channel=1_stream=0.sdp", "user={}&password={}&channel=1", "login={}/pwd={}"]
+    )
+    return Nasty(f"rtsp://{host}/{form.format(user, password)}", (user, *ends))
+
+
+def _signed(place: int, random: random.Random) -> Nasty:
+    """As content networks have it: fields of one token in the query."""
+    sign = f"{random.getrandbits(160):040x}"
+    return Nasty(f"https://{random.choice(HOSTS)}/v.m3u8?hdnts=exp={place}~acl=/*~hmac={sign}", (sign,))
+
+
+SHAPES = [
+    *(_login(False), _login(True), _login(False), _query, _stream_key, _login_and_query, _user_alone),
+    *(_path, _signed),
+]
