@@ -85,7 +85,7 @@ class SteadyOpener:
         self.aborted.clear()
         return SteadyConnection(self, source.name, first_index)
 
-    def abort(self) -> None:
+    def abort(self, *, for_good: bool = False) -> None:
         self.aborted.set()
 
     def close(self) -> None:

@@ -162,7 +162,7 @@ class Refusing:
     def open(self, source, **more):
         raise explain(av.error.UndefinedError(1, FFMPEG[2].replace("{}", source.url), source.url), source)
 
-    def abort(self):
+    def abort(self, *, for_good=False):
         pass
 
     close = abort

@@ -20,7 +20,7 @@ from stream_detect.decode.clock import StreamClock
 from stream_detect.decode.convert import Converter, Planes, check_area
 from stream_detect.decode.damage import Smears, damage_of
 from stream_detect.decode.frame import Frame, Layout, Matrix
-from stream_detect.decode.gaps import Gaps
+from stream_detect.decode.gaps import HEAD_BYTES, Gaps
 from stream_detect.decode.nvdec import DecoderFault, Hardware, Patience, hardware_for, is_of_accelerator, one_line
 from stream_detect.errors import SourceDenied, SourceNotFound, SourceTimeout, SourceUnsupported
 from stream_detect.sources.address import BRIEF, THOROUGH, Source
@@ -47,7 +47,6 @@ IN_BURSTS = {"hls"}  # formats that come a segment at a time
 HOPELESS_PACKETS = 500  # packets in a row that can't be decoded
 TAINTED_S = 12.0  # pictures after a damaged one count as corrupt up to the next key frame, at most for so long
 SMEARS_FROM_PX = 160  # rows of a picture that has blocks enough to tell smears
-HEAD_BYTES = 4096  # of a packet that show whether something is missing before it
 CUT_SHORT_S = 0.5  # a file that ends earlier than it says by more than this, and by 2 %, is cut short
 
 

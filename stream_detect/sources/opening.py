@@ -57,8 +57,11 @@ class Opener(Protocol):
             SourceError: if it can't be opened.
         """
 
-    def abort(self) -> None:
-        """End an `open` or a read that hangs, from another thread: it raises soon. Nothing where that can't be done."""
+    def abort(self, *, for_good: bool = False) -> None:
+        """End an `open` or a read that hangs, from another thread: it raises soon. Nothing where that can't be done.
+
+        With `for_good` any later one ends as well, also one that is just about to begin.
+        """
 
     def close(self) -> None: ...
 
@@ -80,7 +83,7 @@ class ThreadOpener:
     ) -> Connection:
         return Feed(source, clock=clock, ring=ring, drops=drops, first_index=first_index, may_skip=may_skip)
 
-    def abort(self) -> None:
+    def abort(self, *, for_good: bool = False) -> None:
         pass
 
     def close(self) -> None:

@@ -113,22 +113,25 @@ class Reader:
         self._frames.close()
         self._break_off()
 
-    def close(self) -> None:
-        """Stop, and wait for the thread for as long as a read may take."""
+    def close(self, timeout_s: float | None = None) -> None:
+        """Stop, and wait for the thread: for so long, or for as long as a read may take."""
         self.stop()
-        until_s = time.monotonic() + self.source.options.read_timeout_s + MARGIN_S
+        patience_s = self.source.options.read_timeout_s + MARGIN_S if timeout_s is None else timeout_s
+        until_s = time.monotonic() + patience_s
         while self._thread.is_alive() and time.monotonic() < until_s:
-            self._thread.join(ABORT_AGAIN_S)
-            self._break_off()  # again: it may have begun to open, or to listen, just after `stop`
+            self._thread.join(min(ABORT_AGAIN_S, max(0.0, until_s - time.monotonic())))
+            self._break_off()  # again: it may have begun to listen just after `stop`
 
     def _break_off(self) -> None:
         if self._thread.is_alive():
-            self._opener.abort()
+            self._opener.abort(for_good=True)
             if self.source.options.listen:
                 _wake_listener(self.source)
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait for the source to be done; returns whether it is."""
+        if self._stop.is_set():
+            self._break_off()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 

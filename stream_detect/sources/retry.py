@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
 from stream_detect.errors import SourceDenied, SourceError, SourceRefused, SourceTimeout
@@ -144,7 +145,8 @@ class Vigil:
             self._thread.join(LEAVE_S)
 
     def __enter__(self) -> "Vigil":
-        self._thread.start()
+        with suppress(RuntimeError):  # there is no thread to be had: then it isn't watched
+            self._thread.start()
         return self
 
     def __exit__(

@@ -71,7 +71,7 @@ class Scripted:
             raise step
         return Short(first_index, step)
 
-    def abort(self) -> None:
+    def abort(self, *, for_good: bool = False) -> None:
         self._aborted.set()
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+import av
 import numpy as np
 import psutil
 import pytest
@@ -65,6 +66,49 @@ def camera() -> Iterator[str]:
     """The address of one that never ends."""
     with mjpeg_server(clips.numbered(20), fps=25) as address:
         yield address
+
+
+def test_what_is_left_for_good_is_ended_also_where_it_only_begins(kept: Share):
+    with silent_server() as port:
+        opener = WorkerOpener()
+        opener.abort(for_good=True)
+        started_s = time.monotonic()
+        with pytest.raises(DecoderDied):
+            opened(opener, f"rtsp://127.0.0.1:{port}/live")
+        assert time.monotonic() - started_s < 2
+        opener.close()
+
+
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_pictures_that_can_not_be_decoded_are_counted_up_to_the_end(isolation: str, tmp_path: Path, kept: Share):
+    path = spoilt(clips.write_clip(tmp_path / "whole.mkv", clips.numbered(30), codec="mjpeg"), tmp_path / "a.mkv", 20)
+    opener, drops = (ThreadOpener() if isolation == "thread" else WorkerOpener()), Counter[str]()
+    with opened(opener, path, drops=drops) as connection:
+        assert len(list(connection.frames())) == 20
+    opener.close()
+    assert drops["corrupt"] == 10
+
+
+def test_beats_out_of_order_count_nothing_twice():
+    drops: Counter[str] = Counter()
+    source = open_source("rtsp://127.0.0.1/live")
+    end, other = socket.socketpair()
+    with end, other:
+        connection = remote.RemoteConnection(WorkerOpener(), Line(end), source, StreamClock(True), None, drops, 0)
+        for late in (4, 5, 4, 5, 6):
+            connection._count(late, 0)
+    assert drops["late"] == 6
+
+
+def spoilt(whole: Path, path: Path, number: int) -> Path:
+    """A copy whose packets after so many hold nothing that could be decoded."""
+    with av.open(str(whole)) as given, av.open(str(path), "w") as copy:
+        stream = copy.add_stream_from_template(given.streams.video[0])
+        for index, packet in enumerate(packet for packet in given.demux() if packet.size):
+            sent = packet if index < number else av.Packet(b"garbage!" * 8)
+            sent.pts, sent.dts, sent.time_base, sent.stream = packet.pts, packet.dts, packet.time_base, stream
+            copy.mux(sent)
+    return path
 
 
 def opened(

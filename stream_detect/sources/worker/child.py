@@ -30,6 +30,7 @@ from stream_detect.sources.worker.messages import (
     IDLE,
     IS_CORRUPT,
     IS_FULL_RANGE,
+    MATRICES,
     NO_STAMP,
     OPEN,
     OPENED,
@@ -48,7 +49,6 @@ from stream_detect.sources.worker.slots import Layout, SlotWriter
 
 BEAT_EVERY_S = 0.25
 LOOK_AGAIN_S = 0.002  # for a free slot, where every frame counts
-MATRICES = ("bt601", "bt709", "bt2020")
 
 
 def main(end: socket.socket) -> None:
@@ -92,8 +92,11 @@ class Decoding:
         with contextlib.suppress(Gone):
             while True:
                 time.sleep(BEAT_EVERY_S)
-                doing, since_s = self._doing
-                self._line.send(BEAT, BEAT_BODY.pack(doing, time.monotonic() - since_s, *self._dropped()))
+                self._tell_state()
+
+    def _tell_state(self) -> None:
+        doing, since_s = self._doing
+        self._line.send(BEAT, BEAT_BODY.pack(doing, time.monotonic() - since_s, *self._dropped()))
 
     def work(self) -> None:
         with contextlib.suppress(Gone):
@@ -120,16 +123,19 @@ class Decoding:
                     self._do(TELLING)
                     self._tell(frame, is_patient=source.every_frame or feed.comes_in_bursts)
                     if self._is_leaving.is_set():
-                        return
+                        return self._tell_state()  # with what was dropped
                     self._do(DECODING)
+                self._tell_state()
                 self._line.send_json(ENDED, warning=redact(feed.warning, source.url), closed=False)
         except SourceError as error:
             text = redact(str(error), source.url)
+            self._tell_state()
             self._line.send_json(FAILED, error=type(error).__name__, text=text, fault=error.fault)
         except Gone:
             raise
         except Exception as error:
             text = redact(f"{type(error).__name__}: {error}", source.url)
+            self._tell_state()
             self._line.send_json(FAILED, error="", text=text, fault="decoder")
         finally:
             self._do(IDLE)

@@ -14,6 +14,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from stream_detect.decode.frame import Matrix
+
 HEAD = struct.Struct("<cI")
 LONGEST = 64 << 20  # bytes of one message; a coded picture is far smaller
 READ_BYTES = 1 << 18
@@ -29,6 +31,7 @@ PACKET_BODY = struct.Struct("<qqqIIBd")
 # what it does, for how long in seconds, packets dropped late and corrupt
 BEAT_BODY = struct.Struct("<cdII")
 NO_STAMP = -(1 << 63)
+MATRICES: tuple[Matrix, ...] = ("bt601", "bt709", "bt2020")  # told by number
 IS_CORRUPT, IS_FULL_RANGE = 1, 2
 IDLE, OPENING, READING, DECODING, TELLING = b"i", b"o", b"r", b"d", b"t"
 

@@ -22,6 +22,7 @@ from stream_detect.errors import DecoderDied
 FORK, FATE, READY = b"f", b"w", b"ready"
 START_TIMEOUT_S = 30.0  # for its imports, on a machine that is busy with others
 ANSWER_TIMEOUT_S = 5.0
+FATE_TIMEOUT_S = 0.2  # others wait meanwhile, and it is told in words only
 END_TIMEOUT_S = 2.0
 DEBUG = "STREAM_DETECT_DEBUG"
 PACKAGES = Path(__file__).parents[3]  # where stream_detect lies
@@ -93,7 +94,7 @@ class Nursery:
             if self._control is None:
                 return None
             try:
-                code = json.loads(self._ask(FATE + b" " + str(pid).encode())[0])
+                code = json.loads(self._ask(FATE + b" " + str(pid).encode(), FATE_TIMEOUT_S)[0])
             except (OSError, ValueError):
                 return None
             return code if isinstance(code, int) else None
@@ -136,20 +137,20 @@ class Nursery:
             raise DecoderDied(f"no process to decode in could be started ({answer[2:].decode(errors='replace')})")
         return int(answer), socket.socket(fileno=files[0])
 
-    def _ask(self, request: bytes) -> tuple[bytes, list[int]]:
+    def _ask(self, request: bytes, timeout_s: float = ANSWER_TIMEOUT_S) -> tuple[bytes, list[int]]:
         """The answer to a request, and what came with it."""
         assert self._control is not None
         self._asked += 1
         self._control.sendall(b"%d %s" % (self._asked, request))
         while True:
-            words, files = self._answer()
+            words, files = self._answer(timeout_s)
             number, _, answer = words.partition(b" ")
             if int(number) == self._asked:
                 return answer, files
             for file in files:
                 os.close(file)
 
-    def _answer(self, timeout_s: float = ANSWER_TIMEOUT_S) -> tuple[bytes, list[int]]:
+    def _answer(self, timeout_s: float) -> tuple[bytes, list[int]]:
         assert self._control is not None
         if not select.select([self._control], [], [], timeout_s)[0]:
             raise TimeoutError(f"it did not answer for {timeout_s:g} s")

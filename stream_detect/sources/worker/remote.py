@@ -18,7 +18,7 @@ from typing import Any, get_args
 
 from stream_detect import errors
 from stream_detect.decode.clock import StreamClock
-from stream_detect.decode.frame import SUBSAMPLING, Frame, Layout, Matrix
+from stream_detect.decode.frame import SUBSAMPLING, Frame, Layout
 from stream_detect.errors import DecoderDied, SourceError, SourceTimeout
 from stream_detect.redact import redact
 from stream_detect.sources.address import Source
@@ -34,6 +34,7 @@ from stream_detect.sources.worker.messages import (
     FAILED,
     FRAME,
     FRAME_BODY,
+    MATRICES,
     NO_STAMP,
     OPEN,
     OPENED,
@@ -56,7 +57,6 @@ LEAVE_S = 0.4  # how long a worker may take to leave a connection before it is e
 FATE_TRIES, FATE_AGAIN_S = 5, 0.01
 # what nonsense leads to
 BROKEN = (Gone, OSError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError, struct.error)
-MATRICES: tuple[Matrix, ...] = ("bt601", "bt709", "bt2020")
 FAULTS = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, SourceError)}
 
 FAULT_WORDS = {BUSY, UNREACHABLE, *(kind.fault for kind in FAULTS.values())}
@@ -75,6 +75,7 @@ class WorkerOpener:
         self._worker: Worker | None = None
         self._line: Line | None = None
         self._is_busy = False
+        self._is_left = False  # for good
 
     @property
     def pid(self) -> int | None:
@@ -117,6 +118,8 @@ class WorkerOpener:
                 self._line = line
         with self._lock:
             self._is_busy = True
+            if self._is_left and self._worker is not None:
+                self._worker.kill()
         return line
 
     @contextlib.contextmanager
@@ -160,8 +163,9 @@ class WorkerOpener:
         if line is not None:
             line.close()
 
-    def abort(self) -> None:
+    def abort(self, *, for_good: bool = False) -> None:
         with self._lock:
+            self._is_left = self._is_left or for_good
             if self._is_busy and self._worker is not None:
                 self._worker.kill()
 
@@ -331,7 +335,7 @@ class RemoteConnection(AbstractContextManager["RemoteConnection"]):
         for cause, now, before in zip(("late", "corrupt"), (late, corrupt), self._dropped, strict=True):
             if now > before:
                 self._drops[cause] += now - before
-        self._dropped = (late, corrupt)
+        self._dropped = (max(late, self._dropped[0]), max(corrupt, self._dropped[1]))  # beats may come out of order
 
     def _fault(self, said: dict[str, Any]) -> SourceError:
         text = redact(str(said.get("text", "")), self.source.url)
@@ -359,6 +363,8 @@ class RemoteConnection(AbstractContextManager["RemoteConnection"]):
             message = self._line.take(left_s)
             if message is not None and message.kind == SLOTS:
                 message.close()
+            if message is not None and message.kind == BEAT:
+                self._heed(message)
             if message is not None and message.kind == ENDED and message.json().get("closed"):
                 self.is_over = True
                 return
