@@ -33,13 +33,12 @@ __all__ = ["Judge", "Line", "OnFrame", "Watchable", "Watching", "decoded_on", "o
 
 Line = FrameVerdict | Alert | Status
 OnFrame = Callable[[Frame, FrameVerdict], None]
-Order = tuple[Literal["add", "change", "remove"], str, Wanted | None]  # what is to be done with which feed
+Order = tuple[Literal["add", "change", "remove"], Wanted]  # what is to be done with which feed
 
 LOOK_AROUND_S = 0.2  # how long the loop waits at most before it looks at the clock
 PATIENCE_S = 1.0  # how long readers are waited for at the end, all of them together
 STATUSES = 1024  # status lines that may wait to be told
 ORDERS = 4096  # changes of feeds that may wait for the loop
-ORDER_TIMEOUT_S = 1.0
 GATHER_ON_GPU_S = 0.004  # a batch on a GPU waits so long for the frames of other feeds
 
 
@@ -165,6 +164,7 @@ class Watching:
         self._lock = threading.Lock()  # around `_asked` and whatever changes `_watched` and `_over`
         self._numbers = itertools.count()
         self._readers: list[Reader] = []  # those that were started and may still run
+        self._is_closed = False
         first = [wanted_of(feed, detector, self._settings, self._decision) for feed in feeds]
         named = unique([wanted.source for wanted in first])
         self._asked = {source.name: replace(one, source=source) for one, source in zip(first, named, strict=True)}
@@ -197,13 +197,15 @@ class Watching:
 
         A reader that hangs in a connection attempt is not waited for: it ends by itself when that times out.
         """
+        with self._lock:
+            self._is_closed = True
         for watched in self._watched.values():
             watched.let_go()
         for reader in self._readers:
             reader.stop()
         until_s = time.monotonic() + PATIENCE_S
         for reader in self._readers:
-            reader.join(max(0.0, until_s - time.monotonic()))
+            reader.close(max(0.0, until_s - time.monotonic()))
         self._readers.clear()
         if self._searches is not None:
             self._searches.shutdown()
@@ -226,7 +228,7 @@ class Watching:
         """Watch the feed of this name as it is now described.
 
         Another address or way of reading it connects anew; rates, thresholds, zones and experts apply from the next
-        frame on. No other feed is disturbed.
+        frame on. One that has ended is begun anew. No other feed is disturbed.
 
         Raises:
             SourceError: if nothing can ever be reached under its address.
@@ -266,8 +268,10 @@ class Watching:
 
     def _order(self, what: Literal["add", "change", "remove"], wanted: Wanted) -> None:
         """Have the loop do something; the lock is held, so that orders come in the order of what was answered."""
+        if self._is_closed:
+            raise UsageError("the run is over: its feeds can't be changed any more")
         try:
-            self._orders.put((what, wanted.name, wanted), ORDER_TIMEOUT_S)
+            self._orders.put((what, wanted), 0.0)
         except TimeoutError as error:
             raise UsageError("too many changes of feeds wait to be done; try again later") from error
         if what == "remove":
@@ -280,10 +284,17 @@ class Watching:
         return Watched(wanted, self._bell, self._hear, run=self.run, number=number, before=before)
 
     def _start(self, watched: Watched) -> None:
-        self._readers.append(watched.reader.start())
+        try:
+            self._readers.append(watched.reader.start())
+        except RuntimeError as error:  # there is no thread to be had
+            watched.farewell = Status(watched.name, "failed", f"it can't be read: {error}")
 
     def _hear(self, watched: Watched, status: Status) -> None:
-        self._statuses.put((watched, status))
+        if status.state in FINAL:
+            watched.farewell = status  # which no other status pushes out
+            self._bell.set()
+        else:
+            self._statuses.put((watched, status))
 
     def lines(self, stop: threading.Event) -> Iterator[Line]:
         """Everything there is to say until all feeds have ended, `stop` is set, or the run's limit is reached."""
@@ -316,14 +327,14 @@ class Watching:
     def _obeyed(self) -> Iterator[Alert | Status]:
         """What follows from feeds that were added, changed and removed."""
         while (order := self._orders.take()) is not None:
-            what, name, wanted = order
-            watched = self._watched.get(name)
+            what, wanted = order
+            watched = self._watched.get(wanted.name)
             if what == "remove":
-                yield from self._removed(name)
-            elif wanted is not None and (watched is None or watched.wanted.source != wanted.source):
-                yield from self._opened(wanted, watched)
-            elif wanted is not None and watched is not None:
+                yield from self._removed(wanted.name)
+            elif watched is not None and watched.wanted.source == wanted.source:
                 watched.apply(wanted)
+            else:
+                yield from self._opened(wanted, watched)
 
     def _opened(self, wanted: Wanted, before: Watched | None) -> Iterator[Alert | Status]:
         """Begin to watch a feed, perhaps one that was watched under another address or in another way."""
@@ -360,14 +371,14 @@ class Watching:
 
     def _news(self) -> Iterator[Alert | Status]:
         """What the readers said, a sign of life of each live source now and then, and what is over with a lost one."""
+        gone = [watched for watched in self._watched.values() if watched.farewell]
         while (said := self._statuses.take()) is not None:
             watched, status = said
-            if self._watched.get(watched.name) is not watched:
-                continue
-            if status.state in FINAL:
-                watched.ending = status
-            else:
+            if self._watched.get(watched.name) is watched:
+                watched.stands_still = False
                 yield watched.status(status.state, status.reason)
+        for watched in gone:  # after all that was said before
+            watched.ending = watched.farewell
         now_s = time.monotonic()
         for watched in list(self._watched.values()):
             watched.sample(now_s)
@@ -417,7 +428,7 @@ class Watching:
                 unsound.append((watched, frame, reason))
             elif is_due:
                 sound.append((watched, frame))
-                turn.take(frame.arrived_s if watched.is_live else None)
+                turn.take(frame.arrived_s if watched.is_live else None, watched.delay.seconds)
                 watched.served_s = time.monotonic()
                 self._observed(watched, frame)
         return sound, unsound
@@ -425,8 +436,10 @@ class Watching:
     def _next_frame(self, watched: Watched, turn: Turn) -> Frame | None:
         """The next frame of a feed if it fits into the turn; one that is too old is dropped."""
         waits = watched.frames.peek()
-        if waits is not None and not turn.fits(time.monotonic(), waits.arrived_s if watched.is_live else None):
-            return None
+        if waits is not None:
+            arrived_s = waits.arrived_s if watched.is_live else None
+            if not turn.fits(time.monotonic(), arrived_s, watched.delay.seconds):
+                return None
         frame = watched.take()
         if frame is None or not watched.is_live:
             return frame
@@ -449,8 +462,10 @@ class Watching:
         """A picture that stands still is told once, and so is its moving again."""
         if reason == "frozen" and watched.state == "live":
             words = f"the picture has not changed for {watched.wanted.frozen_after_s:g} s"
+            watched.stands_still = True
             yield watched.status("stalled", words)
-        elif reason is None and watched.state == "stalled":
+        elif reason is None and watched.stands_still:
+            watched.stands_still = False
             yield watched.status("live", "the picture moves again")
 
     def _verdicts(self, sound: Sequence[tuple[Watched, Frame]]) -> list[tuple[Watched, Frame, tuple[FaceVerdict, ...]]]:

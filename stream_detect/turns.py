@@ -108,23 +108,26 @@ class Turn:
         may_wait_s = max(self._budget_s - work_s, usual_delay_s + LEAST_WAIT_SHARE * self._budget_s)
         return now_s - arrived_s > may_wait_s
 
-    def fits(self, now_s: float, arrived_s: float | None = None) -> bool:
+    def fits(self, now_s: float, arrived_s: float | None = None, usual_delay_s: float = 0.0) -> bool:
         """Whether one more frame can be told in time, and those taken before as well; the first one always fits.
 
         Args:
             now_s: on the monotonic clock.
             arrived_s: of a live frame; None for one that may wait.
+            usual_delay_s: what its decoder always takes.
         """
         if self.frames == 0:
             return True
         done_s = now_s + (self.frames + 1) * self._frame_s
-        return done_s <= min(self._end_s, self._due_s(arrived_s))
+        return done_s <= min(self._end_s, self._due_s(arrived_s, usual_delay_s))
 
-    def take(self, arrived_s: float | None = None) -> None:
+    def take(self, arrived_s: float | None = None, usual_delay_s: float = 0.0) -> None:
         """One more frame is in the batch."""
         is_first, self.frames = self.frames == 0, self.frames + 1
-        due_s = self._due_s(arrived_s)
+        due_s = self._due_s(arrived_s, usual_delay_s)
         self._end_s = due_s if is_first and math.isfinite(due_s) else min(self._end_s, due_s)
 
-    def _due_s(self, arrived_s: float | None) -> float:
-        return math.inf if arrived_s is None else arrived_s + PLANNED_SHARE * self._budget_s
+    def _due_s(self, arrived_s: float | None, usual_delay_s: float) -> float:
+        if arrived_s is None:
+            return math.inf
+        return arrived_s + max(PLANNED_SHARE * self._budget_s, usual_delay_s + LEAST_WAIT_SHARE * self._budget_s)

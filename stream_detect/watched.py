@@ -153,10 +153,13 @@ class Tally:
     def frames(self, counts: Counts) -> int:
         return self.frames_before + counts.frames
 
-    def dropped(self, counts: Counts) -> Counter[str]:
+    def dropped(self, counts: Counts, is_over: bool = False) -> Counter[str]:
+        """Frames and packets that were not judged, by cause; once it is over, those left unseen as well."""
         dropped = Counter(self.dropped_before)
+        if is_over:
+            dropped["unseen"] += self.unseen(counts)
         dropped.update(counts.dropped)
-        dropped.update(self.unjudged)
+        dropped.update(dict(self.unjudged))  # at one stroke: the loop may be counting a new cause
         return dropped
 
     def reconnects(self, counts: Counts) -> dict[str, int]:
@@ -218,7 +221,9 @@ class Watched:
         self.state: State = "connecting"
         self.reason = ""
         self.told_s = self.since_s = time.monotonic()  # when its status was last told, when its state changed
-        self.ending: Status | None = None  # its last status, told when its last frame was judged
+        self.farewell: Status | None = None  # the last that its reader said
+        self.ending: Status | None = None  # the same once its turn has come; told when its last frame was judged
+        self.stands_still = False  # and was told to
         self.served_s: float = -math.inf if before is None else before.served_s  # when a frame of it was last judged
         self.came_s: float | None = None  # when its last frame was decoded
         self.seen_at: str = "" if before is None else before.seen_at
@@ -271,9 +276,7 @@ class Watched:
     def status(self, state: State, reason: str) -> Status:
         """The line that says what became of it and where its frames went."""
         now_s, counts = time.monotonic(), self.reader.counts
-        dropped = self.tally.dropped(counts)
-        if state in FINAL:
-            dropped["unseen"] += self.tally.unseen(counts)
+        dropped = self.tally.dropped(counts, state in FINAL)
         if state != self.state:
             self.since_s = now_s
         self.state, self.told_s = state, now_s
@@ -312,7 +315,7 @@ class Watched:
             since_s=now_s - self.since_s,
             frames=frames,
             analysed=analysed,
-            dropped={cause: number for cause, number in self.tally.dropped(counts).items() if number},
+            dropped={cause: number for cause, number in self.tally.dropped(counts, is_over).items() if number},
             reconnects=self.tally.reconnects(counts),
             in_hz=0.0 if is_over else (frames - frames_then) / elapsed_s,
             analysed_hz=0.0 if is_over else (analysed - analysed_then) / elapsed_s,

@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from stream_detect import pipeline
 from stream_detect.config import DecisionSettings, Feed, WatchSettings
 from stream_detect.errors import SourceError, UnknownFeed, UsageError
 from stream_detect.pipeline import Watching
 from stream_detect.sources import reader
 from stream_detect.types import Alert, FrameVerdict, Status
-from tests.doubles import ChoosyDetector, ScriptedDetector, SteadyOpener
+from tests.doubles import ChoosyDetector, ScriptedDetector, SlowDetector, SteadyOpener
 from tests.faults.outage import assert_nothing_more_than, held
 from tests.servers import RtspServer
 
@@ -210,6 +211,44 @@ def test_a_feed_that_ended_is_shown_until_it_is_removed_and_may_be_opened_anew(f
         assert run.stats("clip").analysed == 30
         run.watching.remove("clip")
         assert run.watching.feeds() == []
+
+
+def test_a_run_that_is_over_takes_no_more_changes(openers):
+    with running(feed("a")) as run:
+        run.until_frames("a")
+    for change, name in ((run.watching.add, "b"), (run.watching.change, "a")):
+        with pytest.raises(UsageError, match="the run is over"):
+            change(feed(name))
+
+
+def test_no_feed_that_failed_is_forgotten_however_many_fail_at_once(monkeypatch, tmp_path):
+    monkeypatch.setattr(pipeline, "STATUSES", 4)
+    watching = Watching([str(tmp_path / f"{number}.mp4") for number in range(40)], ScriptedDetector())
+    with watching:
+        last = [line for line in watching.lines(threading.Event()) if line.state == "failed"]
+    assert len({line.source for line in last}) == len(last) == 40
+
+
+def test_frames_left_at_the_end_are_counted_in_the_figures_too(openers):
+    with running(feed("a"), stays=True, detector=SlowDetector(0.1)) as run:
+        run.until_frames("a")
+    last, stats = run.of("a", Status)[-1], run.stats("a")
+    assert last.frames == last.analysed + sum(last.dropped.values())
+    assert stats.dropped == {cause: number for cause, number in last.dropped.items() if number}
+
+
+def test_a_feed_that_no_thread_can_be_had_for_fails_alone(openers, monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    with running(feed("a")) as run:
+        run.until_frames("a")
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        run.watching.add(feed("b"))
+        run.until(lambda: run.states("b"))
+        monkeypatch.undo()
+        assert run.states("b") == [("failed", "it can't be read: can't start new thread")]
+        run.until_frames("a")
 
 
 def test_a_loop_whose_consumer_waits_is_known_to_wait(openers):

@@ -50,6 +50,14 @@ def test_a_frame_that_would_be_too_old_is_passed_over_for_newer_ones():
     assert turn.fits(100.0, 99.99)
 
 
+def test_frames_that_a_decoder_always_gives_late_share_a_turn_with_the_others():
+    turn = a_turn(frame_s=0.002)
+    for delay_s in [0.2] * 20 + [0.0] * 20:
+        if turn.fits(100.0, 100.0 - delay_s, delay_s):
+            turn.take(100.0 - delay_s, delay_s)
+    assert turn.frames == 25  # what a fifth of the budget is long enough for
+
+
 def test_one_frame_always_fits_however_long_it_takes():
     assert taken(a_turn(frame_s=5.0), [99.0, 100.0]) == 1
 
