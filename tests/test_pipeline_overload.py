@@ -92,7 +92,7 @@ def test_every_feed_gets_its_share_and_more_again_when_there_is_more(steady):
     busy, idle = per_feed(lines, 0.5, 2.5), per_feed(lines, 3.0, 5.0)
     assert max(busy.values()) - min(busy[name] for name in feeds) <= 2
     assert sum(busy.values()) < 60
-    assert all(idle[name] >= 35 for name in feeds)
+    assert all(idle[name] >= 2 * max(busy.values()) for name in feeds)
     assert np.percentile(ages_ms(lines, 1.0), 99) <= BUDGET_MS
 
 
