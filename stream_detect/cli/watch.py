@@ -105,11 +105,12 @@ def watch(
 
     A live source is followed for ever: when it breaks it is opened again. Ctrl-C ends the run with a summary.
     """
-    from stream_detect import logs
+    from stream_detect import logs, service
     from stream_detect.config import Config
     from stream_detect.secrets import hide_arguments
 
     hide_arguments()
+    manager = service.manager_of_environment()
     feeds_file = file_of_feeds(config)
     file = feeds_file.read() if feeds_file else Config()
     changes = {
@@ -141,7 +142,8 @@ def watch(
             if metrics is not None and metrics_port is not None:
                 serve(stack, metrics_port, watching, metrics, feeds_file, reloads)
                 sinks = [metrics, *sinks]
-            run.follow(watching, sinks)
+            with service.informing(manager, watching.last_turn_s):
+                run.follow(watching, sinks)
         run.list_unread(is_logged)
     raise typer.Exit(run.exit_code(fail_on_alert))
 
