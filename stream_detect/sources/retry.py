@@ -157,12 +157,16 @@ class Vigil:
     def _watch(self) -> None:
         with self._door as door:
             was_gone = not door.has_answered and self._learn(door)
-            while not self._done.wait(HANGS_AFTER_S if not was_gone else KNOCK_EVERY_S):
+            pause_s = KNOCK_EVERY_S if was_gone else HANGS_AFTER_S
+            while not self._done.wait(pause_s):
+                knocked_s = time.monotonic()
                 if door.sign(KNOCK_EVERY_S, self._done) != "alive":
                     was_gone = True
                 elif was_gone and not self._done.wait(GRACE_S):
                     self._end_attempt()
                     return
+                # one that stays silent is listened to all the time
+                pause_s = knocked_s + KNOCK_EVERY_S - time.monotonic() if was_gone else HANGS_AFTER_S
 
     def _learn(self, door: Door) -> bool:
         """Knock once; whether nobody answered."""
