@@ -11,6 +11,7 @@ from dataclasses import dataclass
 log = logging.getLogger(__name__)
 
 SEND_TIMEOUT_S = 1.0  # how long a manager that is busy is waited for
+SIGN = "WATCHDOG=1"  # of life
 SIGNS = 3  # so many signs of life are sent in the time within which one is asked for
 
 
@@ -22,14 +23,15 @@ class Manager:
     watchdog_s: float | None = None  # it wants a sign of life within so many seconds
 
     def tell(self, words: str) -> None:
-        """Send one message. One that can't be sent is told in the log: the run itself goes on."""
+        """Send one message. If it can't be sent the run itself goes on, and the log says so, but not of every sign."""
         place = "\0" + self.address[1:] if self.address.startswith("@") else self.address
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
                 sender.settimeout(SEND_TIMEOUT_S)
                 sender.sendto(words.encode(), place)
         except OSError as error:
-            log.warning("the service manager could not be told %s: %s", words, error)
+            level = logging.DEBUG if words == SIGN else logging.WARNING
+            log.log(level, "the service manager could not be told %s: %s", words, error)
 
 
 def manager_of_environment() -> Manager | None:
@@ -77,4 +79,4 @@ def give_signs(manager: Manager, last_turn_s: Callable[[], float], stopping: thr
 
     while not stopping.wait(manager.watchdog_s / SIGNS):
         if last_turn_s() <= HANGS_S:
-            manager.tell("WATCHDOG=1")
+            manager.tell(SIGN)
