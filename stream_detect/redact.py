@@ -13,7 +13,8 @@ SECRET_KEY = (
     r"(?:[\w.%~-]*(?:token|key|pass|pwd|pswd|auth|secret|sig|cred|session|jwt|ticket|code|sas|hmac|hash|nonce|bearer"
     r"|user|usr|login|account|access|otp)[\w.%~-]*|[up]|pw|uid|sid)"
 )
-SECRET_VALUE = re.compile(rf"([?&;#~]{SECRET_KEY}=)[^&\s]+", re.IGNORECASE)
+AFTER = r"(?=['\"):;,.\]]*(?:[&\s]|$))"  # what a sentence puts after a word
+SECRET_VALUE = re.compile(rf"([?&;#~]{SECRET_KEY}=)[^&\s]+?{AFTER}", re.IGNORECASE)
 PATH_LOGIN = re.compile(
     rf"(?<=/)({SECRET_KEY}=)\S+", re.IGNORECASE
 )  # rtsp://host/user=admin_password=... of some cameras
