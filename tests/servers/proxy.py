@@ -1,5 +1,6 @@
 """A TCP proxy in front of a real server that suffers every fault of a network on command, and recovers from it."""
 
+import errno
 import random
 import selectors
 import socket
@@ -218,9 +219,10 @@ class FaultProxy:
             return
         server = None
         if self.fault not in ("silent", "hang"):
-            try:
-                server = socket.create_connection(("127.0.0.1", self.target), 1.0)
-            except OSError:
+            server = socket.socket()
+            server.setblocking(False)  # one that is stopped, with its queue full, must not hold up who comes later
+            if server.connect_ex(("127.0.0.1", self.target)) not in (0, errno.EINPROGRESS):
+                server.close()
                 _close(client, RESET)
                 return
         self._links.append(link := Link(client, server))
@@ -274,7 +276,8 @@ class FaultProxy:
         except BlockingIOError:
             return
         except OSError:
-            came = b""
+            self._drop(link, RESET if end is link.server else None)  # nobody listens there, or it was reset
+            return
         if not came:
             self._drop(link)
             return
