@@ -17,7 +17,10 @@ class Jsonable(Protocol):
 
 
 class JsonlSink:
-    """Writes to a file, which is begun anew, or to stdout ("-"), which is then for nothing else.
+    """Writes to a file, which is begun anew or continued, or to stdout ("-"), which is then for nothing else.
+
+    A line is in the file when `take` returns, whatever becomes of the program then. A torn last line, as a machine that
+    lost its power leaves, is ended before the file is continued.
 
     Raises:
         OutputError: at once, if the file can't be written.
@@ -53,7 +56,19 @@ class JsonlSink:
 
 def _opened(path: Path, mode: str) -> TextIO:
     try:
-        return path.open(mode, encoding="utf-8")  # type: ignore[return-value]
+        stream: TextIO = path.open(mode, encoding="utf-8")  # type: ignore[assignment]
+        if mode == "a" and _is_torn(path):
+            stream.write("\n")
+        return stream
     except OSError as error:
         hint = "its folder does not exist" if not path.parent.is_dir() else (error.strerror or "unknown error")
         raise OutputError(f"{path}: can't be written ({hint}); choose another path, or - for stdout") from error
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether a file ends in the middle of a line; never of a pipe or a device."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        return file.read(1) != b"\n"

@@ -141,7 +141,7 @@ def watch(
             reloads = follow_file(stack, feeds_file, watching, feeds, file)
             if metrics is not None and metrics_port is not None:
                 serve(stack, metrics_port, watching, metrics, feeds_file, reloads)
-                sinks = [metrics, *sinks]
+                sinks = [*sinks, metrics]  # what is counted there is in the file already
             with service.informing(manager, watching.last_turn_s):
                 run.follow(watching, sinks)
         run.list_unread(is_logged)

@@ -24,6 +24,17 @@ def test_a_file_is_begun_anew_or_continued(tmp_path):
         assert len(path.read_text().splitlines()) == expected
 
 
+def test_a_torn_line_spoils_none_that_follows(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    path.write_text('{"type": "stat')
+    for _ in range(2):
+        with JsonlSink(path, append=True) as sink:
+            sink.take(Status("cam1", "live"))
+    torn, *whole = path.read_text().splitlines()
+    assert torn == '{"type": "stat'
+    assert [json.loads(line) for line in whole] == [Status("cam1", "live").to_json()] * 2
+
+
 def test_a_folder_that_does_not_exist_fails(tmp_path):
     with pytest.raises(OutputError, match=r"its folder does not exist.*choose another path"):
         JsonlSink(tmp_path / "nowhere" / "lines.jsonl")
