@@ -132,7 +132,7 @@ def targets(args: argparse.Namespace, rows: list[Row], most: int) -> list[dict[s
     p95 = there["latency_ms"]["p95"] if there else None
     return [
         at_least(f"{args.height}p30 feeds carried, profile {args.profile}", asked, most),
-        at_most(f"decoder to verdict at {asked} feeds, p95, ms", P95_MS[kind], p95),
+        at_most(f"arrival to verdict at {asked} feeds, p95, ms", P95_MS[kind], p95),
         at_most("frames that nothing accounts for", 0, max((abs(row["unaccounted"]) for row in rows), default=None)),
     ]
 

@@ -25,7 +25,7 @@ COMMANDS = {  # of results that are not named after their script
     "stream": "python -m benchmarks.stream --source rtsp|file --profile full|light",
     "feeds": "python -m benchmarks.feeds --profile full|light",
 }
-SPEEDS = ("experts", "engines", "cold_start", "kernels", "stages", "stream", "feeds", "peers")
+SPEEDS = ("experts", "engines", "cold_start", "kernels", "stages", "stream", "feeds", "peers", "isolation", "soak")
 GPU_FACES = ("1", "8", "64")  # of which the page shows the kernels
 
 Result = Mapping[str, Any]
@@ -284,6 +284,48 @@ def engines_table(results: Results) -> str:
     return "\n\n".join([markdown(("network", "engine", *words), rows), *refused])
 
 
+def isolation_table(results: Results) -> str:
+    """What a process of its own costs a feed."""
+    if (result := results.get("isolation")) is None:
+        return ""
+    rows: list[tuple[object, ...]] = []
+    for mode, one in result["modes"].items():
+        cpu, age, first = one["cpu_ms_a_frame"], one["age_when_taken_ms"], one["first_frame_ms"]
+        rows.append((mode, f"{cpu['median']:.2f}", f"{age['p50']:.1f}", f"{age['p95']:.1f}", round(first["median"])))
+    head = (
+        "decoded in a",
+        "ms of processor time a frame",
+        "age when taken, p50 ms",
+        "p95 ms",
+        "to the first frame, ms",
+    )
+    memory, killed = result["memory_mib"], result["killed_ms"]
+    said = (
+        f"A process takes {memory['worker']['median']:.0f} MiB, the one they are forked from "
+        f"{memory['nursery']:.0f}. One that is killed is missed after {killed['noticed']['median']:.0f} ms; "
+        f"the next frame comes after {killed['next_frame']['median']:.0f} ms."
+    )
+    return "\n\n".join([markdown(head, rows), said])
+
+
+def soak_table(results: Results) -> str:
+    """Every fault of a long run: how soon it was told and overcome."""
+    if (result := results.get("soak")) is None:
+        return ""
+    head = ("fault", "times", "told after s, median", "most", "back after s, median", "most", "never back")
+    rows = [
+        (kind.replace("_", " "), row["times"], *both(row["noticed_s"]), *both(row["back_s"]), row["never_back"])
+        for kind, row in result["faults"].items()
+    ]
+    about = result["settings"]
+    said = f"{about['feeds']} feeds for {about['minutes']:g} minutes, profile {about['profile']}."
+    return "\n\n".join([said, markdown(head, rows)])
+
+
+def both(seconds: Mapping[str, Any]) -> tuple[object, object]:
+    return seconds["p50"], seconds["max"]
+
+
 TABLES: dict[str, Callable[[Results], str]] = {
     "machine": machine_table,
     "targets": targets_table,
@@ -297,6 +339,8 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "experts": experts_table,
     "engines": engines_table,
     "cold_start": starts_table,
+    "isolation": isolation_table,
+    "soak": soak_table,
 }
 
 

@@ -123,7 +123,7 @@ def targets(args: argparse.Namespace, measured: dict[str, Any]) -> list[dict[str
         return asked
     if args.profile == "full":
         asked.append(at_least("frames analysed a second", rounded(FPS_SHARE * FPS, 2), measured["analysed_fps"]))
-    asked.append(at_most("decoder to verdict, p95, ms", P95_MS, measured["latency_ms"]["p95"]))
+    asked.append(at_most("arrival to verdict, p95, ms", P95_MS, measured["latency_ms"]["p95"]))
     asked.append(at_most("growth of the frames' age, ms", rounded(AGE_MS, 1), measured["frame_age"]["growth_ms"]))
     if kind == "cpu":
         most = (measured["rss_mib"] or {}).get("most")
@@ -137,7 +137,7 @@ def show(result: dict[str, Any]) -> None:
     rows: list[tuple[str, object]] = [
         ("frames a second, taken care of", result["fps"]),
         ("frames a second, judged", result["analysed_fps"]),
-        *((f"decoder to verdict, {name}, ms", value) for name, value in latency.items()),
+        *((f"arrival to verdict, {name}, ms", value) for name, value in latency.items()),
         *((f"dropped: {cause}", number) for cause, number in result["dropped"].items()),
         *((f"cores: {who}", number) for who, number in cores.items()),
         *((f"memory: {when}, MiB", memory.get(when)) for when in ("first", "last", "most")),

@@ -29,7 +29,7 @@ class Ran:
     seconds: float
     fps: float  # frames that were taken care of a second, of all feeds: judged, followed or let go by the profile
     analysed_fps: float  # frames that were judged a second, of all feeds
-    latency_ms: tuple[float, ...]  # of each judged frame, from the decoder to the verdict
+    latency_ms: tuple[float, ...]  # of each judged frame, from its arrival to the verdict
     faces: float  # judged faces in a judged frame, on average
     dropped: dict[str, int]  # frames of the whole run, by cause
     own_cores: float

@@ -80,5 +80,5 @@ def plot_latency(axes: Any, report: BenchReport) -> None:
     """Which share of the frames had a verdict after so many milliseconds."""
     values = np.sort(report.live.latency_ms)
     axes.plot(values, np.arange(1, len(values) + 1) / len(values) * 100)
-    axes.set(xlabel="from decoder to verdict, ms", ylabel="share of frames, %", title="one live feed", xlim=(0, None))
+    axes.set(xlabel="from arrival to verdict, ms", ylabel="share of frames, %", title="one live feed", xlim=(0, None))
     axes.grid(alpha=0.3)

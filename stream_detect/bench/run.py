@@ -183,7 +183,7 @@ def rows_of_rates(report: BenchReport) -> list[tuple[str, str]]:
     latency = percentiles(report.live.latency_ms)
     words = ", ".join(f"{name} {value:.0f}" for name, value in latency.items())
     rows.append(("one live feed, profile full", f"{report.live.analysed_fps:.1f} frames a second judged"))
-    rows.append(("from decoder to verdict, ms", words))
+    rows.append(("from arrival to verdict, ms", words))
     lost = sum(number for cause, number in report.live.dropped.items() if cause not in ("unseen", "profile"))
     rows.append(("frames lost meanwhile", str(lost)))
     return rows
