@@ -48,7 +48,10 @@ class Sample:
 
 
 class Usage:
-    """Processor time and memory of the command and the server, of the machine and its GPU, once a second."""
+    """Processor time and memory of the command and the server, of the machine and its GPU, once a second.
+
+    The processes in which the command decodes count as the command.
+    """
 
     def __init__(self, watch: int, server: int | None = None) -> None:
         self.done = threading.Event()
@@ -65,12 +68,14 @@ class Usage:
                 return
 
     def _sample(self) -> Sample:
+        decoders = self._watch.children(recursive=True)
+        shares = sum(one.memory_full_info().pss for one in decoders)  # what processes share counts once
         return Sample(
             at_s=time.time(),
-            watch_s=sum(self._watch.cpu_times()[:2]),
+            watch_s=sum(sum(one.cpu_times()[:2]) for one in (self._watch, *decoders)),
             server_s=0.0 if self._server is None else sum(self._server.cpu_times()[:2]),
             machine_s=busy_s() or 0.0,
-            rss_mib=self._watch.memory_info().rss / 2**20,
+            rss_mib=(self._watch.memory_info().rss + shares) / 2**20,
             gpu=gpu_use() if self._has_gpu else None,
         )
 
