@@ -65,7 +65,7 @@ def test_a_thousand_reconnects_leave_nothing_behind(monkeypatch: pytest.MonkeyPa
 
 def growth_mib() -> float:
     """How much more memory is held after `RECONNECTS` than after the first `WARM_UP`."""
-    with RtspServer(fps=25, gop=2, width=160, height=120) as server, feeds_of(server) as feeds:
+    with RtspServer(fps=100, gop=4, width=160, height=120) as server, feeds_of(server) as feeds:
         lose_together(feeds, WARM_UP // FEEDS)
         start_mib = memory_mib()
         lose_together(feeds, RECONNECTS // FEEDS)
