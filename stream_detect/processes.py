@@ -1,5 +1,7 @@
-"""What a process costs, from /proc."""
+"""What a process costs, from /proc, and what it gives back to the system."""
 
+import contextlib
+import ctypes
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,3 +37,9 @@ def proportional_bytes(pid: int) -> int | None:
         return None
     sizes = [int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")]
     return sizes[0] if sizes else None
+
+
+def give_memory_back() -> None:
+    """Return what is free in the heap to the system; costs well under a millisecond, and nothing where glibc is not."""
+    with contextlib.suppress(OSError, TypeError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -22,6 +22,7 @@ RECONNECTS = 1000
 WARM_UP = 200  # until the allocators, the rings and every thread's buffers have their size
 MOST_GROWTH_MIB = 5.0
 PATIENCE_S = 10.0
+SAMPLES = 10  # of the memory, in a second: a connection being made or closed holds a few MiB more
 
 
 @dataclass(slots=True)
@@ -67,9 +68,9 @@ def growth_mib() -> float:
     """How much more memory is held after `RECONNECTS` than after the first `WARM_UP`."""
     with RtspServer(fps=100, gop=4, width=160, height=120) as server, feeds_of(server) as feeds:
         lose_together(feeds, WARM_UP // FEEDS)
-        start_mib = memory_mib()
+        start_mib = memory_mib(feeds)
         lose_together(feeds, RECONNECTS // FEEDS)
-        mib = memory_mib() - start_mib
+        mib = memory_mib(feeds) - start_mib
         assert [feed.reconnects for feed in feeds] == [(WARM_UP + RECONNECTS) // FEEDS] * FEEDS
     print(f"{mib:.1f} MiB more after {RECONNECTS} further reconnects")
     return mib
@@ -96,7 +97,18 @@ def lose_together(feeds: list[Lost], times: int) -> None:
         thread.join()
 
 
-def memory_mib() -> float:
+def memory_mib(feeds: list[Lost]) -> float:
+    """The least, in a second in which every feed gives frames, of what the processes hold: the same state each time."""
+    for feed in feeds:
+        feed.wait_for_frame_since(time.monotonic())
+    samples = []
+    for _ in range(SAMPLES):
+        samples.append(memory_now_mib())
+        time.sleep(1.0 / SAMPLES)
+    return min(samples)
+
+
+def memory_now_mib() -> float:
     """Of this process, and what the processes that decode have for themselves."""
     gc.collect()
     own = psutil.Process()

@@ -14,6 +14,7 @@ from typing import Any
 from stream_detect.decode.clock import StreamClock
 from stream_detect.decode.frame import Frame
 from stream_detect.errors import SourceError
+from stream_detect.processes import give_memory_back
 from stream_detect.redact import redact
 from stream_detect.sources.address import Source
 from stream_detect.sources.feed import Feed
@@ -139,6 +140,7 @@ class Decoding:
             self._line.send_json(FAILED, error="", text=text, fault="decoder")
         finally:
             self._do(IDLE)
+            give_memory_back()  # a feed that is lost a thousand times takes no more than one that is lost once
 
     def _do(self, what: bytes) -> None:
         self._doing = what, time.monotonic()
