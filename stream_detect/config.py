@@ -163,16 +163,75 @@ class Feed:
 
 
 @dataclass(frozen=True, slots=True)
+class EvidenceSettings:
+    """What is kept of every alert, and for how long."""
+
+    before_s: float = 5.0  # so much of the feed before the alert, in seconds
+    after_s: float = 5.0  # and after it
+    pictures: int = 3  # frames that decided, as PNG, at most
+    keep_days: float | None = 30.0  # older evidence is removed, its place in the chain stays; None: for ever
+    keep_gib: float | None = 10.0  # so much evidence at most, the oldest is removed first; None: without limit
+    privacy: str = "none"  # blur: faces are made unrecognisable in everything that is kept; none: kept as it came
+    sign_with: str | None = None  # a file with an Ed25519 private key (PEM): evidence is signed
+
+    def __post_init__(self) -> None:
+        require({name: getattr(self, name) >= 0 for name in ("before_s", "after_s", "pictures")}, self, "0 or more")
+        limits = {name: getattr(self, name) is None or getattr(self, name) > 0 for name in ("keep_days", "keep_gib")}
+        require(limits, self, "more than 0")
+        require({"privacy": self.privacy in ("blur", "none")}, self, "blur or none")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Where alerts, scores and states are kept."""
+
+    url: str | None = None  # a path of an SQLite file, or an SQLAlchemy URL; ${NAME} and ${file:PATH} are filled in
+    scores: bool = True  # whether the scores of every second are kept as well
+    keep_days: float | None = 90.0  # older scores and states are removed, alerts and marks stay; None: for ever
+
+    def __post_init__(self) -> None:
+        require({"keep_days": self.keep_days is None or self.keep_days > 0}, self, "more than 0")
+
+
+@dataclass(frozen=True, slots=True)
+class SinkSettings:
+    """One [[sink]] of a configuration file: where alerts go besides the console."""
+
+    kind: str  # webhook, mqtt or command
+    url: str | None = None  # of a webhook or broker; ${NAME} and ${file:PATH} are filled in when it is used
+    name: str | None = None  # how it is called in logs and metrics; its kind and host by default
+    command: tuple[str, ...] = ()  # program and arguments, started without a shell; the alert is JSON on its stdin
+    secret: str | None = None  # of a webhook's signature; ${NAME} or ${file:PATH}
+    template: str = "json"  # json: the alert's line; slack: a message that Slack and its like show
+    topic: str = "stream-detect"  # first part of the topics of an MQTT broker
+    events: tuple[str, ...] = ("raised", "updated", "cleared")  # that are sent
+    timeout_s: float = 10.0  # for one delivery, in seconds
+    headers: Mapping[str, Any] = field(default_factory=dict)  # further ones of a webhook; ${NAME} and ${file:PATH}
+
+    def __post_init__(self) -> None:
+        require({"kind": self.kind in ("webhook", "mqtt", "command")}, self, "webhook, mqtt or command")
+        require({"url": self.kind == "command" or bool(self.url)}, self, "an address")
+        require({"command": self.kind != "command" or len(self.command) > 0}, self, "a program and its arguments")
+        require({"template": self.template in ("json", "slack")}, self, "json or slack")
+        events = set(self.events) <= {"raised", "updated", "cleared"}
+        require({"events": events and len(self.events) > 0}, self, "some of raised, updated, cleared")
+        require({"timeout_s": 0 < self.timeout_s < math.inf}, self, "more than 0")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """A configuration file: its feeds and what it changes of the run and of the decision."""
+    """A configuration file: its feeds and sinks, and what it changes of a run, its decision and what is kept."""
 
     feeds: tuple[Feed, ...] = ()
     watch: Mapping[str, Any] = field(default_factory=dict)
     decision: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Mapping[str, Any] = field(default_factory=dict)  # fields of `EvidenceSettings`
+    store: Mapping[str, Any] = field(default_factory=dict)  # fields of `StoreSettings`
+    sinks: tuple[SinkSettings, ...] = ()
 
 
 def read_config(path: Path) -> Config:
-    """The configuration in a TOML file with [[feed]], [watch] and [decision] tables.
+    """The configuration in a TOML file with [[feed]], [[sink]], [watch], [decision], [evidence] and [store] tables.
 
     Raises:
         SourceNotFound: if there is no such file.
@@ -199,16 +258,29 @@ def config_of(text: str, where: str) -> Config:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where}: not a TOML file: {redact(str(error))}") from error
-    refuse_unknown(tables, {"feed", "watch", "decision"}, where)
-    feeds = tables.get("feed", [])
-    if not isinstance(feeds, list):
-        raise ConfigError(f"{where}: write [[feed]] with two brackets, once for each feed")
-    watch, decision = tables.get("watch", {}), tables.get("decision", {})
+    refuse_unknown(tables, {"feed", "watch", "decision", "evidence", "store", "sink"}, where)
+    feeds, sinks = (listed(tables, name, where) for name in ("feed", "sink"))
+    watch, decision, evidence, store = (tables.get(name, {}) for name in ("watch", "decision", "evidence", "store"))
     updated(WatchSettings(), watch, f"{where} [watch]")
+    updated(EvidenceSettings(), evidence, f"{where} [evidence]")
+    updated(StoreSettings(), store, f"{where} [store]")
     of_run = updated(DecisionSettings(), decision, f"{where} [decision]")
     built = [feed_of(feed, of_run, f"{where} [[feed]] {number}") for number, feed in enumerate(feeds, start=1)]
     refuse_same_names(built, where)
-    return Config(tuple(built), watch, decision)
+    to = [build(SinkSettings, sink, f"{where} [[sink]] {number}") for number, sink in enumerate(sinks, start=1)]
+    return Config(tuple(built), watch, decision, evidence, store, tuple(to))
+
+
+def listed(tables: Mapping[str, Any], name: str, where: str) -> list[Any]:
+    """The tables that stand under a name in two brackets.
+
+    Raises:
+        ConfigError: if it stands in one.
+    """
+    several = tables.get(name, [])
+    if not isinstance(several, list):
+        raise ConfigError(f"{where}: write [[{name}]] with two brackets, once for each {name}")
+    return several
 
 
 def feed_of(table: Any, decision: DecisionSettings, where: str) -> Feed:

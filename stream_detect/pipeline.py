@@ -24,12 +24,24 @@ from stream_detect.errors import DeviceLost, UnknownFeed, UsageError
 from stream_detect.mailbox import Mailbox, wait_for_any
 from stream_detect.sources import Source
 from stream_detect.sources.reader import Reader
+from stream_detect.sources.ring import PacketRing
 from stream_detect.stats import FeedStats, Observer, Stage
 from stream_detect.turns import Effort, Turn, in_turn
 from stream_detect.types import Alert, Face, FaceVerdict, FrameVerdict, Reason, Since, Status
 from stream_detect.watched import FINAL, Wanted, Watchable, Watched, decoded_on, opened_source, unique, wanted_of
 
-__all__ = ["Judge", "Line", "OnFrame", "Watchable", "Watching", "decoded_on", "opened_source", "unique", "watch"]
+__all__ = [
+    "Judge",
+    "Line",
+    "OnFrame",
+    "Watchable",
+    "Watching",
+    "Witness",
+    "decoded_on",
+    "opened_source",
+    "unique",
+    "watch",
+]
 
 Line = FrameVerdict | Alert | Status
 OnFrame = Callable[[Frame, FrameVerdict], None]
@@ -39,6 +51,8 @@ LOOK_AROUND_S = 0.2  # how long the loop waits at most before it looks at the cl
 PATIENCE_S = 1.0  # how long readers are waited for at the end, all of them together
 STATUSES = 1024  # status lines that may wait to be told
 ORDERS = 4096  # changes of feeds that may wait for the loop
+EVIDENCE_AT_STOP_S = 1.0  # how long evidence may take to be completed when a run is stopped
+EVIDENCE_AT_END_S = 20.0  # and when its sources have ended
 GATHER_ON_GPU_S = 0.004  # a batch on a GPU waits so long for the frames of other feeds
 
 
@@ -59,6 +73,23 @@ class Judge(Protocol):
     def judge(self, seen: Sequence[tuple[Frame, Sequence[Face]]]) -> list[tuple[FaceVerdict, ...]]: ...
 
 
+@runtime_checkable
+class Witness(Protocol):
+    """What keeps evidence of alerts (`stream_detect.evidence`). The loop calls it and waits for none of its work."""
+
+    def saw(self, frame: Frame, verdict: FrameVerdict) -> None:
+        """A judged frame and what was said of it, before the alerts that it causes are noted."""
+
+    def noted(self, alert: Alert, packets: PacketRing | None) -> Alert:
+        """An alert before it is told, and the packets of its feed; gives it back with where its evidence lies."""
+
+    def news(self) -> Sequence[Alert]:
+        """`updated` lines of alerts whose clip was completed since it was last asked."""
+
+    def finish(self, patience_s: float) -> Sequence[Alert]:
+        """The run is over: what is still open is completed with what there is, within so many seconds."""
+
+
 def watch(
     sources: Watchable | Sequence[Watchable],
     detector: Judge,
@@ -68,6 +99,7 @@ def watch(
     on_frame: OnFrame | None = None,
     stop: threading.Event | None = None,
     observer: Observer | None = None,
+    witness: Witness | None = None,
     **changes: Any,
 ) -> Iterator[Line]:
     """Watch sources until they end, and say everything that there is to say about them, in order.
@@ -82,6 +114,7 @@ def watch(
         on_frame: is called with each frame and what was said of it, before the line is given out.
         stop: once set, the sources are left, with their last lines, as if they had ended.
         observer: hears how long each stage took.
+        witness: keeps evidence of alerts.
 
     Yields:
         A `FrameVerdict` for each analysed frame, `Alert`s right after the frame that caused them, a `Status` whenever
@@ -96,7 +129,7 @@ def watch(
     listed = [sources] if isinstance(sources, (str, Feed, Source)) else list(sources)
     if not listed:
         raise UsageError("nothing to watch: give at least one source, such as rtsp://host/path, a file or webcam")
-    watching = Watching(listed, detector, settings, decision, on_frame, observer=observer)
+    watching = Watching(listed, detector, settings, decision, on_frame, observer=observer, witness=witness)
     return _lines_of(watching, stop or threading.Event())
 
 
@@ -131,6 +164,7 @@ class Watching:
         decision: when an alert is raised; what the detector's weights say by default.
         on_frame: is called with each frame and what was said of it, before the line is given out.
         observer: hears how long each stage took.
+        witness: keeps evidence of alerts.
         stays: whether to go on when no feed is left.
 
     Raises:
@@ -147,6 +181,7 @@ class Watching:
         on_frame: OnFrame | None = None,
         *,
         observer: Observer | None = None,
+        witness: Witness | None = None,
         stays: bool = False,
     ) -> None:
         self.run = uuid.uuid4().hex[:12]
@@ -156,6 +191,7 @@ class Watching:
         self._decision = decision or detector.decision
         self._on_frame = on_frame
         self._observer = observer
+        self._witness = witness
         self._analysed = 0
         self._effort = Effort()
         self._bell = threading.Event()
@@ -303,14 +339,22 @@ class Watching:
             self._turned_s = time.monotonic()
             if reason := self._reason_to_stop(stop, until_s):
                 yield from self._stopped(reason)
+                yield from self._last_evidence(EVIDENCE_AT_STOP_S)
                 return
             yield from self._obeyed()
             waiting = self._waiting()
             yield from self._news()
             yield from self._turn(waiting)
             yield from self._ended()
+            if self._witness is not None:
+                yield from self._witness.news()
             if not waiting:
                 wait_for_any(self._bell, max(0.0, min(LOOK_AROUND_S, until_s - time.monotonic())))
+        yield from self._last_evidence(EVIDENCE_AT_END_S)
+
+    def _last_evidence(self, patience_s: float) -> Iterator[Alert]:
+        if self._witness is not None:
+            yield from self._witness.finish(patience_s)
 
     def _reason_to_stop(self, stop: threading.Event, until_s: float) -> str:
         if stop.is_set():
@@ -547,9 +591,11 @@ class Watching:
         verdict, alerts = watched.decision.judged(self._verdict(watched, frame, faces, reasons))
         began_s = time.monotonic()
         watched.age_s = max(0.0, began_s - frame.arrived_s)
-        if self._on_frame is not None:
-            with suppress(DeviceLost):  # the picture is lost, what was said of it is not
+        with suppress(DeviceLost):  # the picture is lost, what was said of it is not
+            if self._on_frame is not None:
                 self._on_frame(frame, verdict)
+            if self._witness is not None:
+                self._witness.saw(frame, verdict)
         yield verdict
         yield from self._noted(watched, alerts)
         if self._observer is not None:
@@ -559,7 +605,7 @@ class Watching:
     def _noted(self, watched: Watched, alerts: Sequence[Alert]) -> Iterator[Alert]:
         for alert in alerts:
             watched.note(alert)
-            yield alert
+            yield alert if self._witness is None else self._witness.noted(alert, watched.reader.ring)
 
     def _cleared(self, watched: Watched) -> Iterator[Alert]:
         """Nothing is known any more of who is to be seen in a feed."""

@@ -128,7 +128,11 @@ class FrameVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """An alert raised, updated or cleared on one track of one source."""
+    """An alert raised, updated or cleared on one track of one source, or on its whole picture (track None).
+
+    `evidence` names the alert's folder and `clip` the video in it, as paths within the folder of evidence; the clip
+    comes with an `updated` line of its own, which may follow the `cleared` one.
+    """
 
     event: Event
     id: str
@@ -143,9 +147,10 @@ class Alert:
     time_to_alert_s: float | None = None
     evidence: str | None = None
     run: str = ""
+    clip: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        line: dict[str, Any] = {
             "schema": SCHEMA,
             "type": "alert",
             "run": self.run,
@@ -162,6 +167,7 @@ class Alert:
             "time_to_alert_s": rounded(self.time_to_alert_s),
             "evidence": self.evidence,
         }
+        return line if self.clip is None else line | {"clip": self.clip}
 
 
 @dataclass(frozen=True, slots=True)

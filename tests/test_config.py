@@ -107,7 +107,7 @@ def test_an_empty_file_changes_nothing(tmp_path):
     [
         ("[decision]\nraise_abvoe = 0.9", r"\[decision\]: unknown key 'raise_abvoe'; did you mean 'raise_above'\?"),
         ("[decison]", "unknown key 'decison'; did you mean 'decision'"),
-        ("zzz = 1", "expected some of decision, feed, watch"),
+        ("zzz = 1", "expected some of decision, evidence, feed, sink, store, watch"),
         ("[watch]\nduration_s = 'long'", "duration_s expects a number, got 'long'"),
         ("[watch]\nretries = true", "retries expects a whole number, got True"),
         ("[watch]\ndetect_every = 0", r"\[watch\]: detect_every must be more than 0, got 0"),

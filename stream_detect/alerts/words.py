@@ -3,6 +3,8 @@
 from stream_detect.alerts.views import SourceView
 from stream_detect.types import Alert, FaceVerdict
 
+RULES = {"spike": " a jump within a second,", "feed_swap": " the whole picture's fingerprint changed,"}
+
 
 def face_words(face: FaceVerdict) -> str:
     """Such as `#3 fake 0.93 (running 0.88)`."""
@@ -15,12 +17,14 @@ def face_words(face: FaceVerdict) -> str:
 
 def alert_words(alert: Alert) -> str:
     """Such as `ALERT raised  cam1 track 7: 0.93 forged, since 3.2 s, noticed after 0.6 s`."""
+    where = alert.source if alert.track is None else f"{alert.source} track {alert.track}"
+    rule = RULES.get(alert.rule, "")
     sure = "" if alert.fake_probability is None else f" probability of a forgery {alert.fake_probability:.2f},"
     if alert.event == "cleared":
         until = "" if alert.ended_s is None else f": it lasted until {alert.ended_s:.1f} s"
-        return f"ALERT cleared  {alert.source} track {alert.track}{until}"
+        return f"ALERT cleared  {where}{until}"
     after = "" if alert.time_to_alert_s is None else f", noticed after {alert.time_to_alert_s:.1f} s"
-    return f"ALERT {alert.event}  {alert.source} track {alert.track}:{sure} since {alert.started_s:.1f} s{after}"
+    return f"ALERT {alert.event}  {where}:{rule}{sure} since {alert.started_s:.1f} s{after}"
 
 
 def counted(number: int, thing: str) -> str:
