@@ -19,7 +19,7 @@ from tests.servers.proxy import FaultProxy
 
 FEEDS = 4
 RECONNECTS = 1000
-WARM_UP = 200  # until the allocators, the rings and every thread's buffers have their size
+WARM_UP = 400  # until the allocators, the rings and every thread's buffers have their size
 MOST_GROWTH_MIB = 5.0
 PATIENCE_S = 10.0
 SAMPLES = 10  # of the memory, in a second: a connection being made or closed holds a few MiB more
