@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from stream_detect.cli import bench, calibrate, demo, doctor, evaluate, score, train, watch
+from stream_detect.cli import alerts, bench, calibrate, demo, doctor, evaluate, score, train, watch
 from stream_detect.errors import ReaderGone, StreamDetectError
 from stream_detect.redact import redact
 
@@ -53,6 +53,7 @@ app.command("train", epilog=train.EXAMPLE)(train.train)
 app.command("calibrate", epilog=calibrate.EXAMPLE)(calibrate.calibrate)
 app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
+app.add_typer(alerts.app, name="alerts")
 
 
 def main(arguments: list[str] | None = None) -> None:

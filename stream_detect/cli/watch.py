@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from stream_detect.metrics import Metrics
     from stream_detect.pipeline import OnFrame, Watching
     from stream_detect.stats import Observer
+    from stream_detect.store import Store
     from stream_detect.types import FrameVerdict, Status
 
 EXAMPLE = (
@@ -48,6 +49,10 @@ ISOLATION = (
     "process: sources are decoded in processes of their own, one each; thread: in this one. Default: network ones."
 )
 ENGINE = "Runs the networks on a CPU: onnxruntime, openvino or openvino-bf16 (pip install 'stream-detect[openvino]')."
+STORE = (
+    "Keep alerts, the scores of every second and the states of feeds in an SQLite file, or in a database such as "
+    "postgresql://user@host/name; stream-detect alerts reads it."
+)
 ALERT_RAISED = 10
 COULD_NOT_READ = 3
 REMOVED = "removed"  # what the last line of a feed says that was taken out of the run
@@ -100,6 +105,7 @@ def watch(
     udp: Annotated[bool, typer.Option("--udp", help="Let RTSP bring its packets by UDP instead of TCP.")] = False,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each network.")] = 1,
     engine: Annotated[str, typer.Option(metavar="NAME", help=ENGINE)] = "onnxruntime",
+    store: Annotated[str | None, typer.Option(metavar="PATH|URL", help=STORE)] = None,
 ) -> None:
     """Watch sources live: find every face, judge it frame by frame, raise alerts.
 
@@ -131,6 +137,7 @@ def watch(
         for words in refused:
             logging.getLogger("stream_detect.run").warning("%s; it is not watched", words)
         with ExitStack() as stack:
+            kept = open_kept(stack, store, file)
             sinks = open_sinks(stack, jsonl, len(feeds), is_logged)
             on_frame = open_pictures(stack, overlay, view, len(feeds), run.stop)
             detector = make_detector(device, weights, experts, threads, settings.workload.experts, engine)
@@ -143,7 +150,7 @@ def watch(
                 serve(stack, metrics_port, watching, metrics, feeds_file, reloads)
                 sinks = [*sinks, metrics]  # what is counted there is in the file already
             with service.informing(manager, watching.last_turn_s):
-                run.follow(watching, sinks)
+                run.follow(watching, [kept, *sinks] if kept else sinks)  # kept before anybody is told
         run.list_unread(is_logged)
     raise typer.Exit(run.exit_code(fail_on_alert))
 
@@ -328,6 +335,23 @@ def all_meant(
     if not (meant or may_be_none):
         raise UsageError("nothing to watch: name a SOURCE, such as rtsp://host/path, a file or webcam, or use --config")
     return meant, [str(error) for error in refused]
+
+
+def open_kept(stack: ExitStack, where: str | None, file: "Config") -> "Store | None":
+    """The store that the command line or the configuration file names; None if neither does.
+
+    Raises:
+        OutputError, ConfigError: if it can't be had.
+    """
+    from stream_detect.config import StoreSettings, updated
+
+    settings = updated(StoreSettings(), file.store, "[store]")
+    where = where or settings.url
+    if where is None:
+        return None
+    from stream_detect.store import open_store
+
+    return stack.enter_context(open_store(where, settings))
 
 
 def open_sinks(stack: ExitStack, jsonl: str | None, sources: int, is_logged: bool = False) -> "list[Sink]":

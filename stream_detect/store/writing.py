@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, Executable, delete, func, select, update
 
 from stream_detect.store.database import Database
 from stream_detect.store.journal import Noted
@@ -78,13 +78,14 @@ def end_runs(connection: Connection, names: Sequence[str], at: str) -> None:
 
 def write_scores(database: Database, connection: Connection, seconds: Sequence[SecondScores]) -> None:
     """Add the scores of seconds; what comes later of the same second is counted in."""
-    for second in seconds:
-        connection.execute(adding(database, second))
+    if seconds:
+        rows = [{name: getattr(second, name) for name in SecondScores.__slots__} for second in seconds]
+        connection.execute(adding(database), rows)
 
 
-def adding(database: Database, second: SecondScores) -> Any:
-    row = {name: getattr(second, name) for name in SecondScores.__slots__}
-    insert = database.insert(scores).values(row)
+def adding(database: Database) -> Executable:
+    """The statement that adds the scores of a second, or counts them in where the second is there already."""
+    insert = database.insert(scores)
     new, old = insert.excluded, scores.c
     judged = old.judged + new.judged
     total = coalesced(old.mean_probability) * old.judged + coalesced(new.mean_probability) * new.judged
