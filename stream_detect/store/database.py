@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select, text
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import (
     DatabaseError,
     DataError,
@@ -19,7 +18,6 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 from sqlalchemy.sql import column, table
-from sqlalchemy.sql.schema import Table
 
 from stream_detect.errors import ConfigError, OutputError
 from stream_detect.redact import redact
@@ -34,7 +32,6 @@ CHECKED = ("alerts", "alert_events", "marks", "evidence_entries")  # small ones,
 DAMAGE = ("malformed", "not a database", "corrupt")
 LOCK_KEY = 0x5744_4554  # of PostgreSQL's lock while tables are made
 migrating = threading.Lock()  # Alembic's `op` and `context` belong to the whole process
-Insert = sqlite.Insert | postgresql.Insert
 
 
 class Database:
@@ -57,10 +54,6 @@ class Database:
         except BaseException:
             self.close()
             raise
-
-    @property
-    def dialect(self) -> str:
-        return self._engine.dialect.name
 
     def close(self) -> None:
         """Let go of every connection; may be called twice."""
@@ -88,10 +81,6 @@ class Database:
         engine = self._engine.execution_options(begin="IMMEDIATE")
         with self.translated(), engine.begin() as connection:
             yield connection
-
-    def insert(self, into: Table) -> Insert:
-        """An insert that may say what is to be done where the row is there already."""
-        return sqlite.insert(into) if self.dialect == "sqlite" else postgresql.insert(into)
 
     def check_place(self) -> None:
         """Notice that an SQLite file was taken away or replaced: what is written into it would be lost.
@@ -137,7 +126,7 @@ class Database:
         if self.place.is_sqlite:
             begin_write_ahead_log(self._engine)
         with self._engine.execution_options(begin="IMMEDIATE").begin() as connection:
-            if self.dialect == "postgresql":
+            if not self.place.is_sqlite:
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK_KEY})"))
             if version_of(connection, self.place) != HEAD:
                 migrate(connection)

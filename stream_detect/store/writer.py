@@ -212,8 +212,8 @@ class Writer:
 
     def _write_group_of_rows(self, rows: Sequence[SecondScores | FeedState]) -> None:
         with self._database.writing() as connection:
-            write_states(self._database, connection, [row for row in rows if isinstance(row, FeedState)])
-            write_scores(self._database, connection, [row for row in rows if isinstance(row, SecondScores)])
+            write_states(connection, [row for row in rows if isinstance(row, FeedState)])
+            write_scores(connection, [row for row in rows if isinstance(row, SecondScores)])
 
     def _commit(self, notes: Sequence[Noted]) -> None:
         """Write lines of alerts; one that no database takes is set aside, so that it doesn't hold up the others.
@@ -232,7 +232,7 @@ class Writer:
     def _write(self, group: Sequence[Noted]) -> None:
         with self._database.writing() as connection:
             for noted in group:
-                write_alert(self._database, connection, noted)
+                write_alert(connection, noted)
 
     def _write_or_set_aside(self, noted: Noted) -> None:
         try:

@@ -6,8 +6,9 @@ from importlib.metadata import version
 from typing import Any
 
 from sqlalchemy import Connection, Executable, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.schema import Table
 
-from stream_detect.store.database import Database
 from stream_detect.store.journal import Noted
 from stream_detect.store.records import FeedState, SecondScores
 from stream_detect.store.tables import alert_events, alerts, feed_states, runs, scores
@@ -17,19 +18,19 @@ NEWEST = ("track", "fake_probability", "experts", "started_s")  # what the newes
 KEPT = ("ended_s", "time_to_alert_s", "evidence", "clip")  # what a line without it doesn't take back
 
 
-def write_alert(database: Database, connection: Connection, noted: Noted) -> None:
+def write_alert(connection: Connection, noted: Noted) -> None:
     """Take in one line of an alert, once: a line that is there already changes nothing."""
-    line = noted.line
-    begin_run(database, connection, line.get("run") or "", line["seen_at"])
+    line, dialect = noted.line, connection.dialect.name
+    begin_run(connection, line.get("run") or "", line["seen_at"])
     row = connection.execute(select(alerts).where(alerts.c.id == line["id"])).mappings().one_or_none()
     before = None if row is None else dict(row)
     after = state_after(before, noted)
     if before is None:
-        connection.execute(database.insert(alerts).values(after).on_conflict_do_nothing(index_elements=["id"]))
+        connection.execute(insert_into(dialect, alerts).values(after).on_conflict_do_nothing(index_elements=["id"]))
     event = {"alert": line["id"], "event": line["event"], "sequence": noted.sequence}
     whole = {**event, "taken_at": noted.taken_at, "line": line}
     added = connection.execute(
-        database.insert(alert_events).values(whole).on_conflict_do_nothing(index_elements=list(event))
+        insert_into(dialect, alert_events).values(whole).on_conflict_do_nothing(index_elements=list(event))
     )
     if before is not None and added.rowcount:
         connection.execute(update(alerts).where(alerts.c.id == line["id"]).values(after))
@@ -62,9 +63,11 @@ def state_after(before: Mapping[str, Any] | None, noted: Noted) -> dict[str, Any
     }
 
 
-def begin_run(database: Database, connection: Connection, run: str, at: str) -> None:
+def begin_run(connection: Connection, run: str, at: str) -> None:
     row = {"run": run, "began_at": at, "version": our_version()}
-    connection.execute(database.insert(runs).values(row).on_conflict_do_nothing(index_elements=["run"]))
+    connection.execute(
+        insert_into(connection.dialect.name, runs).values(row).on_conflict_do_nothing(index_elements=["run"])
+    )
 
 
 @functools.cache
@@ -72,31 +75,36 @@ def our_version() -> str:
     return version("stream-detect")
 
 
+def insert_into(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An insert that may say what is to be done where the row is there already."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+
+
 def end_runs(connection: Connection, names: Sequence[str], at: str) -> None:
     connection.execute(update(runs).where(runs.c.run.in_(names)).values(ended_at=at))
 
 
-def write_scores(database: Database, connection: Connection, seconds: Sequence[SecondScores]) -> None:
+def write_scores(connection: Connection, seconds: Sequence[SecondScores]) -> None:
     """Add the scores of seconds; what comes later of the same second is counted in."""
     if seconds:
         rows = [{name: getattr(second, name) for name in SecondScores.__slots__} for second in seconds]
-        connection.execute(adding(database), rows)
+        connection.execute(adding(connection.dialect.name), rows)
 
 
-def adding(database: Database) -> Executable:
+def adding(dialect: str) -> Executable:
     """The statement that adds the scores of a second, or counts them in where the second is there already."""
-    insert = database.insert(scores)
+    insert = insert_into(dialect, scores)
     new, old = insert.excluded, scores.c
     judged = old.judged + new.judged
     total = coalesced(old.mean_probability) * old.judged + coalesced(new.mean_probability) * new.judged
     return insert.on_conflict_do_update(
         index_elements=["feed", "second"],
         set_={
-            "faces": larger(database, old.faces, new.faces),
+            "faces": larger(dialect, old.faces, new.faces),
             "judged": judged,
             "mean_probability": total / func.nullif(judged, 0),
-            "max_probability": larger(database, old.max_probability, new.max_probability),
-            "max_track_probability": larger(database, old.max_track_probability, new.max_track_probability),
+            "max_probability": larger(dialect, old.max_probability, new.max_probability),
+            "max_track_probability": larger(dialect, old.max_track_probability, new.max_track_probability),
         },
     )
 
@@ -105,18 +113,16 @@ def coalesced(value: Any) -> Any:
     return func.coalesce(value, 0.0)
 
 
-def larger(database: Database, one: Any, other: Any) -> Any:
+def larger(dialect: str, one: Any, other: Any) -> Any:
     """The larger of two columns, either of which may be NULL."""
-    greatest = func.max if database.dialect == "sqlite" else func.greatest
+    greatest = func.max if dialect == "sqlite" else func.greatest
     return greatest(func.coalesce(one, other), func.coalesce(other, one))
 
 
-def write_states(database: Database, connection: Connection, states: Sequence[FeedState]) -> None:
+def write_states(connection: Connection, states: Sequence[FeedState]) -> None:
     for state in states:
-        begin_run(database, connection, state.run, state.at)
-        connection.execute(
-            database.insert(feed_states).values({name: getattr(state, name) for name in FeedState.__slots__})
-        )
+        begin_run(connection, state.run, state.at)
+        connection.execute(feed_states.insert().values({name: getattr(state, name) for name in FeedState.__slots__}))
 
 
 def forget_scores(connection: Connection, before: int) -> bool:

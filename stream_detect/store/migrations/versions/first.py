@@ -16,7 +16,7 @@ def upgrade() -> None:
     create_tables_of_alerts()
     create_tables_of_feeds()
     create_table_of_evidence()
-    if op.get_bind().dialect.name == "sqlite":
+    if op.get_context().dialect.name == "sqlite":
         forbid_changes_on_sqlite()
     else:
         forbid_changes_on_postgresql()
