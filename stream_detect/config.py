@@ -15,34 +15,48 @@ from stream_detect.redact import redact
 Settings = TypeVar("Settings")
 SIMPLE = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}
 LONGEST_NAME = 200  # of a feed, in characters
+RULES = ("sustained", "spike", "feed_swap")  # that raise alerts
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionSettings:
-    """When a track's running score becomes an alert, and when the alert is over."""
+    """When an alert is raised, and when it is over.
 
-    window_s: float = 1.5  # time constant over which old evidence fades, in seconds
-    looks_per_s: float = 1.0  # how many independent looks a second of video is worth (neighbouring frames agree anyway)
+    `drift`, `raise_at`, `spike_at` and `swap_at` follow from `false_alarms_per_hour` and what was learned from real
+    footage (`stream_detect.temporal.thresholds`), unless they are set.
+    """
+
+    false_alarms_per_hour: float = 0.1  # of one feed, by all rules together, that may be raised on real faces
+    rules: tuple[str, ...] = RULES  # that may raise alerts: sustained, spike, feed_swap
+    drift: float | None = None  # llr that a real face may show all the time; only what is more adds up
+    raise_at: float | None = None  # sustained: level of the sequential test, in llr seconds
+    spike_at: float | None = None  # spike: step of the llr within a second
+    swap_at: float | None = None  # feed_swap: level of the change in the whole picture's fingerprint
+    window_s: float = 1.5  # time constant over which old evidence fades from the running probability, in seconds
+    looks_per_s: float = 1.0  # how many independent looks a second of video is worth there (neighbouring frames agree)
     llr_limit: float = 3.0  # one frame's log likelihood ratio counts for at most this much, either way
     score_limit: float = 4.0  # the running log likelihood ratio stays within ± this
-    raise_above: float = 0.9  # running probability at which an alert is raised
     clear_below: float = 0.5  # running probability under which an alert starts to end
     hold_s: float = 2.0  # how long it has to stay under `clear_below`, in seconds
     cooldown_s: float = 3.0  # how long a track stays quiet after an alert ended, in seconds
     longest_gap_s: float = 0.5  # one observation speaks for at most this much video, in seconds
-    drift: float = 0.25  # llr that is ignored when the time of the change is estimated
     min_quality: float = 0.0  # frames of lower quality leave the running score as it is
     forget_s: float = 3.0  # a track that was not seen for so long is over, and its alert with it, in seconds
+    event_s: float = 10.0  # what several rules find in one face or feed within so long is one event, in seconds
     update_every_s: float = 1.0  # an active alert is repeated at most this often, in seconds
 
     def __post_init__(self) -> None:
-        positive = ("window_s", "looks_per_s", "llr_limit", "score_limit", "longest_gap_s", "forget_s")
-        require({name: getattr(self, name) > 0 for name in positive}, self, "more than 0")
-        not_negative = ("hold_s", "cooldown_s", "drift", "update_every_s")
+        positive = ("false_alarms_per_hour", "window_s", "looks_per_s", "llr_limit", "score_limit", "longest_gap_s")
+        levels = ("raise_at", "spike_at", "swap_at")
+        require({name: getattr(self, name) > 0 for name in (*positive, "forget_s")}, self, "more than 0")
+        set_ones = {name: value for name in levels if (value := getattr(self, name)) is not None}
+        require({name: value > 0 for name, value in set_ones.items()}, self, "more than 0")
+        require({"drift": self.drift is None or abs(self.drift) < self.llr_limit}, self, "within ± llr_limit")
+        not_negative = ("hold_s", "cooldown_s", "event_s", "update_every_s")
         require({name: getattr(self, name) >= 0 for name in not_negative}, self, "0 or more")
-        shares = ("raise_above", "clear_below", "min_quality")
-        require({name: 0 <= getattr(self, name) < 1 for name in shares}, self, "in [0, 1)")
-        require({"clear_below": 0 < self.clear_below <= self.raise_above}, self, "more than 0, at most raise_above")
+        require({"min_quality": 0 <= self.min_quality < 1}, self, "in [0, 1)")
+        require({"clear_below": 0 < self.clear_below < 1}, self, "in (0, 1)")
+        require({"rules": set(self.rules) <= set(RULES)}, self, f"some of {', '.join(RULES)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from stream_detect.fusion.fusion import disagreement, fuse_kinds, kind_shares
 from stream_detect.fusion.quality import QUALITY_NAMES, QualityLimits, quality_reasons, quality_score
 from stream_detect.scoring import Seen, score_image, score_video, word
 from stream_detect.sources import kind_of, open_source, read_frames, read_picture
-from stream_detect.temporal import probability_of
+from stream_detect.temporal import Thresholds, probability_of
 from stream_detect.types import Face, FaceVerdict, FrameVerdict, Reason, Score
 from stream_detect.weights import Weights, load_weights
 
@@ -75,6 +75,7 @@ class Detector:
         self.limits: VerdictLimits = settings_from(VerdictLimits(), given.thresholds)
         self.quality_limits: QualityLimits = settings_from(QualityLimits(), given.quality_limits)
         self._decision: DecisionSettings = settings_from(DecisionSettings(), given.thresholds)
+        self.thresholds: Thresholds = given.alerts
         self._quality_columns = columns_of(given.fusion.quality)
         self._threads = threads
         self._examiner: Examiner = self._examiner_on_cpu() if self.device == "cpu" else self._examiner_on_gpu()

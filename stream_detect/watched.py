@@ -20,7 +20,7 @@ from stream_detect.pace import Pace
 from stream_detect.sources import Source, SourceOptions, open_source
 from stream_detect.sources.reader import Counts, Reader
 from stream_detect.stats import FeedStats
-from stream_detect.temporal import Decision
+from stream_detect.temporal import Decision, Levels, Thresholds
 from stream_detect.turns import UsualDelay
 from stream_detect.types import Alert, Face, Reason, State, Status
 from stream_detect.zones import Zone, outside
@@ -43,6 +43,7 @@ class Wanted:
     source: Source
     workload: Profile
     decision: DecisionSettings
+    levels: Levels
     frozen_after_s: float
     queue_frames: int
     experts: tuple[str, ...] | None = None  # that look at its faces; None: all that the detector has
@@ -63,10 +64,12 @@ def wanted_of(asked: Watchable, detector: Any, settings: WatchSettings, decision
     source = decoded_on(opened_source(asked, settings), getattr(detector, "decode_device", "cpu"))
     feed = asked if isinstance(asked, Feed) else Feed(source.address or "-")
     workload = workload_of(feed, settings)
+    decision = updated(decision, feed.decision, f"{source.name}: decision")
     return Wanted(
         source=source,
         workload=workload,
-        decision=updated(decision, feed.decision, f"{source.name}: decision"),
+        decision=decision,
+        levels=getattr(detector, "thresholds", Thresholds()).levels(decision, source.name),
         frozen_after_s=settings.frozen_after_s if feed.frozen_after_s is None else feed.frozen_after_s,
         queue_frames=settings.queue_frames * (1 if workload.analyse_hz is None else LIGHT_QUEUE),
         experts=experts_of(feed, source.name, getattr(detector, "experts", None)),
@@ -250,6 +253,7 @@ class Watched:
         self.pace = Pace(workload.analyse_hz, workload.follow_hz, self.number * GOLDEN % 1)
         self.tracker.settings = replace(self.tracker.settings, every=workload.detect_every)
         self.decision.settings = decision_at(wanted.decision, workload.analyse_hz)
+        self.decision.levels = wanted.levels
         self.stillness = Stillness(wanted.frozen_after_s if source.is_live else math.inf)
 
     def take(self) -> Frame | None:

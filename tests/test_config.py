@@ -30,7 +30,7 @@ def test_feeds_and_settings_are_read(tmp_path):
         [watch]
         duration_s = 60
         [decision]
-        raise_above = 0.95
+        raise_at = 0.95
         [[feed]]
         name = "door"
         url = "rtsp://door/live"
@@ -42,7 +42,7 @@ def test_feeds_and_settings_are_read(tmp_path):
     )
     assert read.feeds == (Feed("rtsp://door/live", "door", "udp"), Feed("webcam", every_frame=True))
     assert updated(WatchSettings(), read.watch, "").duration_s == 60
-    assert updated(DecisionSettings(), read.decision, "").raise_above == 0.95
+    assert updated(DecisionSettings(), read.decision, "").raise_at == 0.95
 
 
 def test_every_setting_of_a_feed_is_read(tmp_path):
@@ -62,7 +62,7 @@ def test_every_setting_of_a_feed_is_read(tmp_path):
         frozen_after_s = 5
         ignore = [[0, 0, 0.25, 1], [0.5, 0.5, 1, 1]]
         [feed.decision]
-        raise_above = 0.99
+        raise_at = 0.99
         """,
     )
     assert read.feeds == (
@@ -78,7 +78,7 @@ def test_every_setting_of_a_feed_is_read(tmp_path):
             follow_hz=12.5,
             frozen_after_s=5.0,
             ignore=((0.0, 0.0, 0.25, 1.0), (0.5, 0.5, 1.0, 1.0)),
-            decision={"raise_above": 0.99},
+            decision={"raise_at": 0.99},
         ),
     )
 
@@ -105,7 +105,7 @@ def test_an_empty_file_changes_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[decision]\nraise_abvoe = 0.9", r"\[decision\]: unknown key 'raise_abvoe'; did you mean 'raise_above'\?"),
+        ("[decision]\nrasie_at = 0.9", r"\[decision\]: unknown key 'rasie_at'; did you mean 'raise_at'\?"),
         ("[decison]", "unknown key 'decison'; did you mean 'decision'"),
         ("zzz = 1", "expected some of decision, evidence, feed, sink, store, watch"),
         ("[watch]\nduration_s = 'long'", "duration_s expects a number, got 'long'"),
@@ -113,8 +113,10 @@ def test_an_empty_file_changes_nothing(tmp_path):
         ("[watch]\ndetect_every = 0", r"\[watch\]: detect_every must be more than 0, got 0"),
         ("[watch]\nprofile = 'fast'", r"\[watch\]: profile must be full or light, got 'fast'"),
         ("[watch]\nanalyse_hz = 0", "analyse_hz must be more than 0, got 0"),
-        ("[decision]\nclear_below = 0.99", "clear_below must be more than 0, at most raise_above"),
-        ("[decision]\nraise_above = nan", "raise_above must be in"),
+        ("[decision]\nclear_below = 1.0", r"clear_below must be in \(0, 1\)"),
+        ("[decision]\nraise_at = nan", "raise_at must be more than 0"),
+        ("[decision]\nfalse_alarms_per_hour = 0", "false_alarms_per_hour must be more than 0"),
+        ("[decision]\nrules = ['spikes']", "rules must be some of sustained, spike, feed_swap"),
         ("[[feed]]\nname = 'door'", r"\[\[feed\]\] 1: url is missing"),
         (
             "[[feed]]\nurl = 'a'\n[[feed]]\nurl = 'b'\ntransport = 'http'",
@@ -137,8 +139,8 @@ def test_an_empty_file_changes_nothing(tmp_path):
             r"\[\[feed\]\] 1: decision: unknown key 'hold'; did you mean 'hold_s'",
         ),
         (
-            "[decision]\nraise_above = 0.4\nclear_below = 0.1\n[[feed]]\nurl = 'a'\ndecision = {clear_below = 0.5}",
-            r"\[feed.decision\]: clear_below must be more than 0, at most raise_above",
+            "[decision]\nllr_limit = 1.0\n[[feed]]\nurl = 'a'\ndecision = {drift = 1.5}",
+            r"\[feed.decision\]: drift must be within ± llr_limit",
         ),
         ("[[feed]]\nurl = 'a'\nname = 'x'\n[[feed]]\nurl = 'b'\nname = 'x'", r"\[\[feed\]\] 1 is called 'x' too"),
         ("[[feed]]\nurl = 'rtsp://a/b'\n[[feed]]\nurl = 'rtsp://u:p@a/b'", "give it a name of its own"),

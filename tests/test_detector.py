@@ -191,9 +191,9 @@ def test_missing_weights_fail(tmp_path):
 
 
 def test_thresholds_of_the_weights_are_taken():
-    weights = replace(random_weights(), thresholds={"fake": 0.95, "raise_above": 0.99, "of_another_version": 1.0})
+    weights = replace(random_weights(), thresholds={"fake": 0.95, "clear_below": 0.25, "of_another_version": 1.0})
     detector = Detector(device="cpu", weights=weights, experts=["color"])
-    assert (detector.limits.fake, detector.decision.raise_above) == (0.95, 0.99)
+    assert (detector.limits.fake, detector.decision.clear_below) == (0.95, 0.25)
 
 
 def test_weights_of_one_kind_judge_as_well_and_name_no_kinds():

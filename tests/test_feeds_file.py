@@ -21,7 +21,7 @@ name = "door"    # as the guards call it
 url = "rtsp://guard:${DOOR_PASSWORD}@door/live"
 
 [feed.decision]
-raise_above = 0.8
+raise_at = 0.8
 
 [decision]
 hold_s = 1.0

@@ -18,7 +18,7 @@ from tests.doubles import ChoosyDetector, ScriptedDetector, SlowDetector, Steady
 from tests.faults.outage import assert_nothing_more_than, held
 from tests.servers import RtspServer
 
-FORGED = DecisionSettings(raise_above=0.6, window_s=0.3, looks_per_s=10.0)
+FORGED = DecisionSettings(drift=0.5, raise_at=0.2, window_s=0.3, looks_per_s=10.0)
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_a_removed_feed_may_come_back_and_hears_nothing_of_its_former_reader(ope
 def test_rates_and_thresholds_change_without_a_new_connection(openers):
     with running(feed("a"), detector=ScriptedDetector(lambda pts_s: 1.0)) as run:
         run.until_frames("a", 20)
-        run.watching.change(feed("a", analyse_hz=2.0, decision={"raise_above": 0.55, "looks_per_s": 20.0}))
+        run.watching.change(feed("a", analyse_hz=2.0, decision={"drift": 0.5, "raise_at": 0.1}))
         run.until(lambda: run.of("a", Alert))
         run.until_frames("a", 3)
         frames = run.of("a", FrameVerdict)[-3:]

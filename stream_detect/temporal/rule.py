@@ -1,19 +1,25 @@
-"""Rules: pure functions from what was just seen of a face to the events that follow.
+"""The rule of one track: a pure function from what was just seen of a face to the events that follow.
 
-A rule is `step(state, pts_s, llr, quality, settings) -> (state, events)`. It holds nothing itself, so another rule,
-such as a sequential test with a false-alarm budget, replaces it without touching anything else.
+A rule is `step(state, pts_s, llr, quality, settings, levels) -> (state, events)`. It holds nothing itself.
 
-The rule here, `sustained`, keeps a leaky integral of the calibrated log likelihood ratio: neighbouring frames show
-nearly the same picture, so evidence is counted by time (`looks_per_s`), not by frame, and the frame rate does not
-matter. The time of the change is where a CUSUM (Page, "Continuous inspection schemes", Biometrika 1954) last left zero.
+`judged_face`, the one here, keeps three things of a track. A leaky integral of the calibrated log likelihood ratio is
+its running probability: evidence is counted by time (`looks_per_s`), not by frame, so that the frame rate does not
+matter. A sequential test (`sequential`) and a jump (`spike`) decide when an alert is raised, each at the level that its
+share of the false-alarm budget allows. The running probability decides when an alert ends.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from stream_detect.config import DecisionSettings
+from stream_detect.temporal.sequential import Cusum, passed_over, taken
+from stream_detect.temporal.spike import Means, averaged
+from stream_detect.temporal.thresholds import Levels
+from stream_detect.types import Rule as RuleName
+
+MOST_CUSUM = 2.0  # times the level of an alert: more is not remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +28,8 @@ class RuleState:
 
     score: float = 0.0
     pts_s: float | None = None  # of the last observation
-    cusum: float = 0.0
-    change_s: float | None = None  # where the CUSUM last was at zero
+    cusum: Cusum = field(default_factory=Cusum)
+    means: Means = field(default_factory=Means)
     raised_s: float | None = None  # when the active alert was raised
     calm_s: float | None = None  # since when an active alert's score is low
     cleared_s: float | None = None  # when the last alert ended
@@ -34,8 +40,18 @@ class RuleState:
         return probability_of(self.score)
 
     @property
+    def probability_since_change(self) -> float:
+        """The probability of the frames since the estimated change, on average; before it another face was seen."""
+        return probability_of(self.cusum.mean)
+
+    @property
     def is_raised(self) -> bool:
         return self.raised_s is not None
+
+    @property
+    def change_s(self) -> float | None:
+        """The estimated time of the last change."""
+        return self.cusum.started_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +61,17 @@ class RuleEvent:
     kind: Literal["raised", "cleared"]
     pts_s: float
     started_s: float
+    rule: RuleName = "sustained"
 
 
 Rule = Callable[
-    [RuleState, float, float | None, float, DecisionSettings],
+    [RuleState, float, float | None, float, DecisionSettings, Levels],
     tuple[RuleState, tuple[RuleEvent, ...]],
 ]
 
 
-def sustained(
-    state: RuleState, pts_s: float, llr: float | None, quality: float, settings: DecisionSettings
+def judged_face(
+    state: RuleState, pts_s: float, llr: float | None, quality: float, settings: DecisionSettings, levels: Levels
 ) -> tuple[RuleState, tuple[RuleEvent, ...]]:
     """One observation of a track.
 
@@ -64,6 +81,7 @@ def sustained(
         llr: calibrated log likelihood ratio of the frame, positive for forged; None (nothing could be judged) leaves
             the score as it is, and the time it lasted does not count.
         quality: of the frame, in [0, 1].
+        levels: at which an alert is raised.
 
     Returns:
         The new state and at most one event.
@@ -72,13 +90,15 @@ def sustained(
         return _restarted(state, pts_s), ()
     if llr is None or math.isnan(llr) or quality < settings.min_quality:
         return _paused(state, pts_s), ()
-    return _decided(_integrated(state, pts_s, llr, settings), settings)
+    return _decided(_integrated(state, pts_s, llr, settings, levels), settings, levels)
 
 
 def _restarted(state: RuleState, pts_s: float) -> RuleState:
-    moved = replace(state, pts_s=pts_s, change_s=pts_s, cleared_s=None)
     return replace(
-        moved,
+        state,
+        pts_s=pts_s,
+        cleared_s=None,
+        cusum=replace(state.cusum, started_s=pts_s),
         raised_s=None if state.raised_s is None else pts_s,
         calm_s=None if state.calm_s is None else pts_s,
     )
@@ -86,47 +106,49 @@ def _restarted(state: RuleState, pts_s: float) -> RuleState:
 
 def _paused(state: RuleState, pts_s: float) -> RuleState:
     lasted = pts_s - (state.pts_s or 0.0)
-    is_quiet = state.cusum == 0.0
-    return replace(
-        state,
-        pts_s=pts_s,
-        change_s=pts_s if is_quiet else state.change_s,
-        calm_s=None if state.calm_s is None else state.calm_s + lasted,
-    )
+    calm_s = None if state.calm_s is None else state.calm_s + lasted
+    return replace(state, pts_s=pts_s, cusum=passed_over(state.cusum, pts_s), calm_s=calm_s)
 
 
-def _integrated(state: RuleState, pts_s: float, llr: float, settings: DecisionSettings) -> RuleState:
-    """The leaky integral, solved exactly for an llr that was constant since the last observation."""
+def _integrated(state: RuleState, pts_s: float, llr: float, settings: DecisionSettings, levels: Levels) -> RuleState:
+    """The leaky integral, solved exactly for an llr that was constant since the last observation, and both tests."""
     elapsed = pts_s - (state.pts_s or 0.0)
     spoken_for = min(elapsed, settings.longest_gap_s)
     clipped = max(-settings.llr_limit, min(settings.llr_limit, llr))
     kept = math.exp(-elapsed / settings.window_s)
     gained = settings.looks_per_s * settings.window_s * (1 - math.exp(-spoken_for / settings.window_s)) * clipped
     score = max(-settings.score_limit, min(settings.score_limit, state.score * kept + gained))
-    cusum = max(0.0, state.cusum + settings.looks_per_s * spoken_for * (clipped - settings.drift))
-    change_s = pts_s if cusum == 0.0 else _left_zero(state, pts_s, spoken_for)
-    return replace(state, score=score, pts_s=pts_s, cusum=cusum, change_s=change_s)
+    most = MOST_CUSUM * levels.raise_at
+    cusum = taken(state.cusum, pts_s, clipped, spoken_for, levels.drift, most)
+    return replace(state, score=score, pts_s=pts_s, cusum=cusum, means=averaged(state.means, clipped, spoken_for))
 
 
-def _left_zero(state: RuleState, pts_s: float, spoken_for: float) -> float:
-    if state.cusum > 0.0 and state.change_s is not None:
-        return state.change_s
-    return pts_s - spoken_for
-
-
-def _decided(state: RuleState, settings: DecisionSettings) -> tuple[RuleState, tuple[RuleEvent, ...]]:
+def _decided(state: RuleState, settings: DecisionSettings, levels: Levels) -> tuple[RuleState, tuple[RuleEvent, ...]]:
     if state.raised_s is None:
-        return _perhaps_raised(state, settings)
+        return _perhaps_raised(state, settings, levels)
     return _perhaps_cleared(state, settings)
 
 
-def _perhaps_raised(state: RuleState, settings: DecisionSettings) -> tuple[RuleState, tuple[RuleEvent, ...]]:
+def _perhaps_raised(
+    state: RuleState, settings: DecisionSettings, levels: Levels
+) -> tuple[RuleState, tuple[RuleEvent, ...]]:
     now = _now(state)
-    is_quiet = state.cleared_s is not None and now - state.cleared_s < settings.cooldown_s
-    if is_quiet or state.probability < settings.raise_above:
+    if state.cleared_s is not None and now - state.cleared_s < settings.cooldown_s:
         return state, ()
-    started_s = now if state.change_s is None else state.change_s
-    return replace(state, raised_s=now, calm_s=None), (RuleEvent("raised", now, started_s),)
+    rule = _reached(state, settings, levels)
+    if rule is None:
+        return state, ()
+    started_s = now if state.change_s is None else min(state.change_s, now)
+    return replace(state, raised_s=now, calm_s=None), (RuleEvent("raised", now, started_s, rule),)
+
+
+def _reached(state: RuleState, settings: DecisionSettings, levels: Levels) -> RuleName | None:
+    """The rule whose level is reached, if one is."""
+    if "sustained" in settings.rules and state.cusum.level >= levels.raise_at:
+        return "sustained"
+    if "spike" in settings.rules and state.means.step >= levels.spike_at:
+        return "spike"
+    return None
 
 
 def _perhaps_cleared(state: RuleState, settings: DecisionSettings) -> tuple[RuleState, tuple[RuleEvent, ...]]:
@@ -136,7 +158,7 @@ def _perhaps_cleared(state: RuleState, settings: DecisionSettings) -> tuple[Rule
     calm_s = now if state.calm_s is None else state.calm_s
     if now - calm_s < settings.hold_s:
         return replace(state, calm_s=calm_s), ()
-    cleared = replace(state, raised_s=None, calm_s=None, cleared_s=now)
+    cleared = replace(state, raised_s=None, calm_s=None, cleared_s=now, cusum=Cusum(0.0, now))
     return cleared, (RuleEvent("cleared", now, now if state.change_s is None else state.change_s),)
 
 

@@ -26,6 +26,7 @@ from safetensors.numpy import save as save_safetensors
 from stream_detect.errors import OutputError, WeightsError
 from stream_detect.experts.heads import KindHeads, LinearHead
 from stream_detect.fusion.fusion import FusionWeights, empty_fusion
+from stream_detect.temporal.thresholds import Thresholds, load_thresholds, save_thresholds
 from stream_detect.types import KINDS
 
 FORMAT = "stream-detect weights"
@@ -62,6 +63,10 @@ class Weights:
     digest: str = ""  # sha256 of heads.json, which holds the hashes of the rest; empty if never written
     reference: Mapping[str, np.ndarray] = field(default_factory=dict)  # small float32 arrays that explanations show
     operating: Mapping[str, float | str] = field(default_factory=dict)  # how limits were chosen and what they gave
+    alerts: Thresholds = field(
+        default_factory=Thresholds
+    )  # at which alerts are raised, if they were fitted with these weights
+    files_digest: str = ""  # sha256 over the hashes of the files that judge; empty if never written
 
     def __post_init__(self) -> None:
         for name, head in self.heads.items():
@@ -89,19 +94,27 @@ def load_weights(folder: Path | None = None) -> Weights:
     index = parse_index(place / INDEX, text)
     try:
         files = {name: read_file(place, name, digest) for name, digest in index["files"].items()}
-        return assemble(place, index, files, hashlib.sha256(text).hexdigest())
+        weights = assemble(place, index, files, hashlib.sha256(text).hexdigest())
     except WeightsError:
         raise
     except KeyError as exc:
         raise WeightsError(f"{place}: expected {exc.args[0]!r} in the weights, found none; {ANOTHER_COPY}") from exc
     except (AttributeError, TypeError, ValueError) as exc:
         raise WeightsError(f"{place}: these weights don't fit together: {exc}; {ANOTHER_COPY}") from exc
+    judging = digest_of_files(index["files"])
+    return replace(weights, alerts=load_thresholds(place, judging) or Thresholds(), files_digest=judging)
+
+
+def digest_of_files(digests: Mapping[str, str]) -> str:
+    """What alert thresholds are tied to: the files that judge faces, not the limits that make words of it."""
+    return hashlib.sha256(json.dumps(dict(digests), sort_keys=True).encode()).hexdigest()
 
 
 def save_weights(weights: Weights, folder: Path) -> None:
     """Write the weights to `folder`; heads.json comes last, so that a broken write is never taken for weights.
 
     Networks are rounded to float16: evaluate what `load_weights` gives back. Graphs that are missing are exported.
+    Alert thresholds that were fitted with other heads or networks are left out.
 
     Raises:
         ValueError: if a tensor is not finite.
@@ -122,6 +135,8 @@ def save_weights(weights: Weights, folder: Path) -> None:
             os.replace(partial, folder / name)
     except OSError as exc:
         raise OutputError(f"{folder}: can't write weights here: {exc.strerror or exc}; name a folder that can") from exc
+    if weights.alerts.weights == digest_of_files(digests):
+        save_thresholds(weights.alerts, folder)
 
 
 def random_weights(seed: int = 0) -> Weights:

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from stream_detect.config import DecisionSettings
-from stream_detect.temporal import Decision
+from stream_detect.temporal import Decision, Levels
 from stream_detect.types import FaceVerdict, FrameVerdict
 
 SETTINGS = DecisionSettings()
+LEVELS = Levels(drift=0.5, raise_at=2.0, spike_at=4.0, swap_at=1.0)
 
 
 def face(llr, track=7):
@@ -33,7 +34,7 @@ def told(decision, frames):
 
 
 def test_an_alert_is_raised_updated_and_cleared_under_one_identifier():
-    decision = Decision("cam1", SETTINGS, run="r")
+    decision = Decision("cam1", SETTINGS, levels=LEVELS, run="r")
     _, quiet = told(decision, frames(-2, 0, 3))
     out, alerts = told(decision, frames(3, 3, 8))
     _, ending = told(decision, frames(-3, 8, 16))
@@ -52,20 +53,20 @@ def test_an_alert_is_raised_updated_and_cleared_under_one_identifier():
 
 
 def test_updates_come_at_most_once_a_second_unless_the_score_moves():
-    decision = Decision("cam1", replace(SETTINGS, score_limit=100.0))
+    decision = Decision("cam1", replace(SETTINGS, score_limit=100.0), levels=LEVELS)
     _, alerts = told(decision, frames(3, 0, 20))
     assert alerts[0].event == "raised"
     assert 1 <= sum(alert.event == "updated" for alert in alerts) <= 21
 
 
 def test_a_score_that_stands_still_is_not_repeated():
-    decision = Decision("cam1", replace(SETTINGS, score_limit=2.5))
+    decision = Decision("cam1", replace(SETTINGS, score_limit=2.5), levels=LEVELS)
     _, alerts = told(decision, frames(3, 0, 20))
     assert len(alerts) <= 3
 
 
 def test_the_end_of_a_source_clears_its_alerts_once():
-    decision = Decision("cam1", SETTINGS)
+    decision = Decision("cam1", SETTINGS, levels=LEVELS)
     told(decision, frames(3, 0, 6))
     (end,) = decision.end()
     assert (end.event, end.ended_s) == ("cleared", pytest.approx(5.96))
@@ -73,14 +74,14 @@ def test_the_end_of_a_source_clears_its_alerts_once():
 
 
 def test_a_face_that_left_ends_its_alert():
-    decision = Decision("cam1", SETTINGS)
+    decision = Decision("cam1", SETTINGS, levels=LEVELS)
     told(decision, frames(3, 0, 6))
     _, alerts = told(decision, frames(0, 6, 10, track=None))
     assert [alert.event for alert in alerts] == ["cleared"]
 
 
 def test_two_faces_have_two_decisions():
-    decision = Decision("cam1", SETTINGS)
+    decision = Decision("cam1", SETTINGS, levels=LEVELS)
     both = [replace(frame, faces=(face(3, 1), face(-3, 2))) for frame in frames(0, 0, 6)]
     out, alerts = told(decision, both)
     assert {alert.track for alert in alerts} == {1}
@@ -89,19 +90,19 @@ def test_two_faces_have_two_decisions():
 
 
 def test_a_track_that_was_never_judged_has_no_probability():
-    out, alerts = told(Decision("cam1", SETTINGS), frames(None, 0, 2))
+    out, alerts = told(Decision("cam1", SETTINGS, levels=LEVELS), frames(None, 0, 2))
     assert {frame.faces[0].track_probability for frame in out} == {None}
     assert alerts == []
 
 
 def test_a_face_without_a_track_is_passed_on():
-    decision = Decision("cam1", SETTINGS)
+    decision = Decision("cam1", SETTINGS, levels=LEVELS)
     frame = FrameVerdict("cam1", 0, 0.0, "t", None, (face(3, None),))
     assert decision.judged(frame) == (frame, [])
 
 
 def test_a_stream_that_begins_again_keeps_its_alert():
-    decision = Decision("cam1", SETTINGS)
+    decision = Decision("cam1", SETTINGS, levels=LEVELS)
     told(decision, frames(3, 100, 106))
     out, alerts = told(decision, frames(3, 0, 3))
     assert [alert.event for alert in alerts if alert.event != "updated"] == []
@@ -109,23 +110,23 @@ def test_a_stream_that_begins_again_keeps_its_alert():
 
 
 def test_another_rule_replaces_the_first_one():
-    def never(state, pts_s, llr, quality, settings):
+    def never(state, pts_s, llr, quality, settings, levels):
         return state, ()
 
-    _, alerts = told(Decision("cam1", SETTINGS, rule=never), frames(3, 0, 6))
+    _, alerts = told(Decision("cam1", SETTINGS, levels=LEVELS, rule=never), frames(3, 0, 6))
     assert alerts == []
 
 
 @pytest.mark.parametrize("reason", ["corrupt", "frozen"])
 def test_frames_of_which_nothing_can_be_said_speak_for_no_time(reason):
     """A look after a stretch of them counts as much as one after a single frame, and what was known before stays."""
-    decision = Decision("cam1", replace(SETTINGS, raise_above=0.99))
+    decision = Decision("cam1", SETTINGS, levels=replace(LEVELS, raise_at=99.0))
     told(decision, frames(3, 0, 1))
     (before, _) = decision.judged(FrameVerdict("cam1", 25, 1.0, "t", 1.0, (face(3),)))
     unsaid = [replace(frame, reasons=(reason,)) for frame in frames(None, 1.04, 2.0, track=None)]
     _, alerts = told(decision, unsaid)
     (after, _) = decision.judged(FrameVerdict("cam1", 50, 2.0, "t", 1.0, (face(3),)))
-    alone = Decision("cam1", replace(SETTINGS, raise_above=0.99))
+    alone = Decision("cam1", SETTINGS, levels=replace(LEVELS, raise_at=99.0))
     told(alone, frames(3, 0, 1.04))
     (expected, _) = alone.judged(FrameVerdict("cam1", 26, 1.04, "t", 1.0, (face(3),)))
     assert alerts == []
@@ -134,7 +135,7 @@ def test_frames_of_which_nothing_can_be_said_speak_for_no_time(reason):
 
 
 def test_an_alert_ends_when_nothing_could_be_said_for_long():
-    decision = Decision("cam1", SETTINGS)
+    decision = Decision("cam1", SETTINGS, levels=LEVELS)
     _, raised = told(decision, frames(3, 0, 5))
     unsaid = [replace(frame, reasons=("frozen",)) for frame in frames(None, 5, 9, track=None)]
     _, alerts = told(decision, unsaid)

@@ -118,7 +118,7 @@ def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("base") / "weights"
     given = random_weights()
     suspicious = replace(given.fusion, band_offset=np.full(given.fusion.band_offset.shape, 3, np.float32))
-    thresholds = {"fake": 0.6, "real": 0.1, "raise_above": 0.8}
+    thresholds = {"fake": 0.6, "real": 0.1, "clear_below": 0.8}
     save_weights(replace(given, fusion=suspicious, thresholds=thresholds), folder)
     return folder
 
@@ -140,7 +140,7 @@ def test_weights_with_other_limits_are_written(base, footage, tmp_path):
     assert report.groups == 8
     assert report.before.called_fake > 0.4 >= report.after.called_fake > 0
     assert weights.thresholds["fake"] == report.after.limits["fake"] != before.thresholds["fake"]
-    assert weights.thresholds["raise_above"] == before.thresholds["raise_above"]
+    assert weights.thresholds["clear_below"] == before.thresholds["clear_below"]
     assert weights.operating["calibrated_faces"] == report.faces
     for name in before.heads:
         assert np.array_equal(weights.heads[name].weight, before.heads[name].weight)
