@@ -36,7 +36,7 @@ from stream_detect.store.writing import (
 ANSWER_S = 0.25  # how long the loop waits for an alert to be committed, in seconds
 BEAT_S = 1.0  # how often scores are written, and a database that does not answer is tried again
 SWEEP_S = 3600.0  # how often what is too old is removed
-END_S = 5.0  # how long the end waits for the database
+END_S = 3.0  # how long the end waits for the database
 GROUP = 200  # lines of alerts in one transaction
 WAITING_ALERTS = 10_000  # in memory, while neither the database nor the disk takes them
 WAITING_ROWS = 50_000  # seconds and states
