@@ -1,14 +1,14 @@
 """`stream-detect alerts list|show|export|mark`: what a store holds of alerts, and what people say of them."""
 
 import csv
+import io
 import json
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -80,13 +80,12 @@ def list_alerts(
         raise UsageError("--json and --csv: expected one of them, got both")
     with opened(store) as kept:
         found = chosen(kept, feed, since, until, rule, state, limit)
-    with written("-"):
-        if as_json:
-            write_json(sys.stdout, [alert.to_json() for alert in found])
-        elif as_csv:
-            write_csv(sys.stdout, found)
-        else:
-            show_list(found)
+    if as_json:
+        write("-", json_text([alert.to_json() for alert in found]))
+    elif as_csv:
+        write("-", csv_text(found))
+    else:
+        show_list(found)
 
 
 @app.command("show", epilog=SHOW_EXAMPLE)
@@ -98,12 +97,7 @@ def show(
     """Show one alert: its lines, its marks, where its evidence lies, and the scores around it."""
     with opened(store) as kept:
         about = all_about(kept, kept.find(id))
-    with written("-"):
-        if as_json:
-            write_json(sys.stdout, about)
-        else:
-            for line in words_about(about):
-                print(line)
+    write("-", json_text(about) if as_json else "\n".join([*words_about(about), ""]))
 
 
 @app.command("export", epilog=EXPORT_EXAMPLE)
@@ -123,12 +117,8 @@ def export(
         raise UsageError(f"--format {form}: expected json or csv")
     with opened(store) as kept:
         found = chosen(kept, feed, since, until, rule, state, limit)
-        wholes = [whole(kept, alert) for alert in found] if form == "json" else []
-    with written(out) as stream:
-        if form == "json":
-            write_json(stream, wholes)
-        else:
-            write_csv(stream, found)
+        text = csv_text(found) if form == "csv" else json_text([whole(kept, alert) for alert in found])
+    write(out, text)
 
 
 @app.command("mark", epilog=MARK_EXAMPLE)
@@ -143,7 +133,7 @@ def mark(
     with opened(store) as kept:
         alert = kept.find(id)
         said = kept.mark(alert.id, kind.replace("-", "_"), note, by)
-    print(f"{alert.id}  {said.kind}  {said.at}")
+    write("-", f"{alert.id}  {said.kind}  {said.at}\n")
 
 
 @contextmanager
@@ -227,14 +217,17 @@ def show_list(alerts: "Sequence[StoredAlert]") -> None:
 
     console = Console()
     if not alerts:
-        print("no alerts")
+        write("-", "no alerts\n")
     elif console.is_terminal:
         console.print(table_of(alerts))
     else:
-        rows = [COLUMNS, *(cells_of(alert) for alert in alerts)]
-        widths = [max(len(row[k]) for row in rows) for k in range(len(COLUMNS))]
-        for row in rows:
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        write("-", columns_text([COLUMNS, *(cells_of(alert) for alert in alerts)]))
+
+
+def columns_text(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, ""])
 
 
 def table_of(alerts: "Sequence[StoredAlert]") -> Any:
@@ -330,20 +323,21 @@ def said(value: object) -> str:
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def write_json(stream: TextIO, value: object) -> None:
-    json.dump(value, stream, indent=2, ensure_ascii=False, allow_nan=False)
-    stream.write("\n")
+def json_text(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def write_csv(stream: TextIO, alerts: "Sequence[StoredAlert]") -> None:
+def csv_text(alerts: "Sequence[StoredAlert]") -> str:
     """A row an alert, in which no cell is a formula to a spreadsheet."""
     from stream_detect.store.records import ALERT_FIELDS
 
-    writer = csv.writer(stream, lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(ALERT_FIELDS)
     for alert in alerts:
         row = {**alert.to_json(), "experts": json.dumps(dict(alert.experts))}
         writer.writerow([harmless(row[name]) for name in ALERT_FIELDS])
+    return text.getvalue()
 
 
 def harmless(value: object) -> object:
@@ -351,9 +345,8 @@ def harmless(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
-@contextmanager
-def written(out: str) -> Iterator[TextIO]:
-    """A text stream to a file, or stdout (-).
+def write(out: str, text: str) -> None:
+    """Write a text to a file, or to stdout (-).
 
     Raises:
         OutputError: if it can't be written.
@@ -361,14 +354,10 @@ def written(out: str) -> Iterator[TextIO]:
     """
     try:
         if out == "-":
-            yield sys.stdout
-            sys.stdout.flush()
+            print(text, end="", flush=True)
         else:
-            with Path(out).open("w", encoding="utf-8", newline="") as stream:
-                yield stream
+            Path(out).write_text(text, encoding="utf-8", newline="")
     except BrokenPipeError as error:
         raise ReaderGone("stdout") from error
     except OSError as error:
-        if isinstance(error, OutputError):
-            raise
         raise OutputError(f"{out}: can't be written ({error.strerror or error}); choose another path") from error

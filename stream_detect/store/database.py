@@ -104,7 +104,7 @@ class Database:
             yield
         except (IntegrityError, DataError):
             raise
-        except OverflowError as error:  # sqlite3's own, of a number that no column holds
+        except (OverflowError, UnicodeEncodeError) as error:  # the driver's own, of what no column holds
             raise DataError(None, None, error) from error
         except SQLAlchemyError as error:
             raise said_of(error, self.place) from error

@@ -4,9 +4,11 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from sqlalchemy import Select
 
@@ -76,7 +78,7 @@ class Store:
         """Keep a line; of frames the scores of every second. Never raises for a database that doesn't answer."""
         if isinstance(line, FrameVerdict):
             if self._settings.scores and (over := self._seconds.add(line)) is not None:
-                self._writer.put_row(over)
+                self._put_scores(over)
         elif isinstance(line, Alert):
             self._writer.put(self._noted(line))
         else:
@@ -88,7 +90,7 @@ class Store:
             return
         self._is_closed = True
         for over in self._seconds.end_all():
-            self._writer.put_row(over)
+            self._put_scores(over)
         self._writer.close()
         self._database.close()
 
@@ -183,7 +185,7 @@ class Store:
             raise UsageError(f"a note: expected 1 to {LONGEST_NOTE} characters, got {len(note)}")
         if self.alert(id) is None:
             raise UsageError(f"{id}: there is no such alert in {self.place}")
-        said = Mark(id, kind, note.replace("\0", ""), by, moment_text(datetime.now(UTC)))
+        said = Mark(id, kind, plain(note), by and plain(by), moment_text(datetime.now(UTC)))
         with self._database.writing() as connection:
             connection.execute(marks.insert().values({name: getattr(said, name) for name in Mark.__slots__}))
         return said
@@ -203,25 +205,38 @@ class Store:
         """An alert with a number that is larger than all before, even where the clock was set back."""
         with self._lock:
             self._sequence = max(self._sequence + 1, time.time_ns())
-            return Noted(self._sequence, moment_text(datetime.now(UTC)), alert.to_json())
+            return Noted(self._sequence, moment_text(datetime.now(UTC)), writable(alert.to_json()))
+
+    def _put_scores(self, second: SecondScores) -> None:
+        self._writer.put_row(replace(second, feed=plain(second.feed)))
 
     def _take_status(self, status: Status) -> None:
         """Write a state once, however often it is told; it also ends the second of its feed."""
         if (over := self._seconds.end(status.source)) is not None:
-            self._writer.put_row(over)
+            self._put_scores(over)
         about = (status.run, status.state, status.reason)
         if self._states.get(status.source) != about:
             self._states[status.source] = about
             self._writer.put_row(feed_state_of(status))
 
 
+def writable(line: dict[str, Any]) -> dict[str, Any]:
+    """A line whose texts any database holds."""
+    return {name: plain(value) if isinstance(value, str) else value for name, value in line.items()}
+
+
+def plain(text: str) -> str:
+    """A text without what UTF-8 can't say (of a file whose name is none), and without the NUL that ends texts."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "?")
+
+
 def feed_state_of(status: Status) -> FeedState:
     return FeedState(
-        status.source,
+        plain(status.source),
         status.run,
         moment_text(datetime.now(UTC)),
         status.state,
-        redact(status.reason),
+        plain(redact(status.reason)),
         status.frames,
         status.analysed,
         dict(status.dropped),

@@ -11,7 +11,8 @@ from stream_detect.alerts import Sink
 from stream_detect.config import StoreSettings
 from stream_detect.errors import UsageError
 from stream_detect.store import open_store
-from tests.store.lines import SEEN_AT, alert, frame, ids, status, wait_until
+from stream_detect.store.journal import Noted
+from tests.store.lines import SEEN_AT, alert, frame, ids, journal_of, status, wait_until
 
 
 @pytest.fixture
@@ -250,6 +251,28 @@ def test_the_reason_of_a_state_holds_no_password(path):
     with open_store(path) as store:
         store.take(status("failed", "rtsp://user:hunter22@cam/live refused"))
     assert b"hunter22" not in path.read_bytes()
+
+
+def test_a_feed_of_a_file_whose_name_is_no_text_is_kept(path):
+    name = b"clip\xff.mp4".decode("utf-8", "surrogateescape")
+    with open_store(path) as store:
+        store.take(alert("a1", source=name))
+        store.take(frame(SEEN_AT, 0.5, source=name))
+        store.take(status(source=name))
+    with open_store(path) as store:
+        assert store.alert("a1").feed == "clip?.mp4"
+        assert len(store.scores("clip?.mp4")) == len(store.states("clip?.mp4")) == 1
+        assert store.failures == {}
+
+
+def test_a_line_that_no_database_takes_is_set_aside_and_holds_up_nothing(path, caplog):
+    journal_of(path).write_text(Noted(7, "", alert("a1").to_json() | {"track": 2**70}).to_text() + "\n")
+    with open_store(path) as store:
+        store.take(alert("a2"))
+        assert ids(store) == {"a2"}
+        assert store.failures["refused"] == 1
+    assert "a line of alert a1 was refused" in caplog.text
+    assert '"id":"a1"' in journal_of(path).with_name("store.db.journal.unreadable").read_text()
 
 
 def test_a_run_is_begun_and_ended(path):
