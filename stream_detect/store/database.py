@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ class Database:
             check_file(place.path, create)
         self._engine = engine_of(place)
         self._file: tuple[int, int] | None = None
+        self._turn = threading.Lock() if place.is_sqlite else nullcontext()  # SQLite would look again now and then
         try:
             with self.translated():
                 self._open(create)
@@ -77,10 +78,12 @@ class Database:
             OutputError: if the database does not answer, is locked, full or gone.
             IntegrityError, DataError: if what was to be written can't be.
         """
-        self.check_place()
-        engine = self._engine.execution_options(begin="IMMEDIATE")
-        with self.translated(), engine.begin() as connection:
-            yield connection
+        with self._turn, self.translated():
+            self.check_place()
+            with self._engine.execution_options(begin="IMMEDIATE").begin() as connection:
+                if not self.place.is_sqlite:
+                    connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(BUSY_S * 1000)}")
+                yield connection
 
     def check_place(self) -> None:
         """Notice that an SQLite file was taken away or replaced: what is written into it would be lost.
@@ -155,8 +158,8 @@ def options_of(url: URL) -> dict[str, Any]:
     """No wait without an end, as far as the driver lets one say so."""
     if url.get_driver_name() in ("psycopg", "psycopg2"):
         milliseconds = int(BUSY_S * 1000)
-        options = f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}"
-        return {"connect_timeout": CONNECT_S, "options": options, "tcp_user_timeout": milliseconds}
+        options = {"options": f"-c lock_timeout={milliseconds}", "tcp_user_timeout": milliseconds}
+        return {"connect_timeout": CONNECT_S, **options}
     return {}
 
 
