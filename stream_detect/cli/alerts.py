@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stream_detect.errors import OutputError, ReaderGone, UsageError
+from stream_detect.errors import OutputError, ReaderGone, StreamDetectError, UsageError
 
 if TYPE_CHECKING:
     from stream_detect.store import Store, StoredAlert
@@ -352,12 +353,28 @@ def write(out: str, text: str) -> None:
         OutputError: if it can't be written.
         ReaderGone: if the reader of stdout went away.
     """
-    try:
+    with written(out):
         if out == "-":
-            print(text, end="", flush=True)
+            print(text, end="")
         else:
             Path(out).write_text(text, encoding="utf-8", newline="")
+
+
+@contextmanager
+def written(out: str) -> Iterator[None]:
+    """While something is written to a file, or to stdout (-): what becomes of errors.
+
+    Raises:
+        OutputError: if it can't be written.
+        ReaderGone: if the reader of stdout went away.
+    """
+    try:
+        yield
+        if out == "-":
+            sys.stdout.flush()
     except BrokenPipeError as error:
         raise ReaderGone("stdout") from error
     except OSError as error:
+        if isinstance(error, StreamDetectError):
+            raise
         raise OutputError(f"{out}: can't be written ({error.strerror or error}); choose another path") from error

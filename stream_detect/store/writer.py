@@ -53,7 +53,7 @@ class Order:
 
 
 class Writer:
-    """Writes alerts at once and everything else in turns. `start` it, then close it; `put` is for any thread."""
+    """Writes alerts at once and everything else in turns; close it. `put` and `put_row` are for any thread."""
 
     def __init__(self, database: Database, journal: Journal, keep_days: float | None = None) -> None:
         self.counts: Counter[str] = Counter()  # what went wrong, in words of `Store.failures`
@@ -122,8 +122,9 @@ class Writer:
             self.counts["taken_in"] += len(contents.notes)
         memory = tuple(self._memory)
         self._commit(memory)
+        taken = {noted.sequence for noted in memory}
         with self._changed:
-            while self._memory and self._memory[0] in memory:
+            while self._memory and self._memory[0].sequence in taken:
                 self._memory.popleft()
 
     def close(self) -> None:

@@ -16,7 +16,8 @@ import pytest
 from stream_detect.cli.alerts import app
 from stream_detect.cli.app import exit_code_of
 from stream_detect.store import open_store
-from tests.cli.program import PROGRAM, json_lines, no_traceback, run
+from tests import clips
+from tests.cli.program import PROGRAM, Running, json_lines, no_traceback, run
 from tests.store.lines import alert, frame
 
 
@@ -224,6 +225,20 @@ def test_watch_keeps_what_it_tells(alerts, face_clip, weights_folder, tmp_path):
     assert sum(faces) == sum(face["fake_probability"] is not None for face in judged) > 0
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM runs WHERE ended_at IS NOT NULL").fetchone() == (1,)
+
+
+def test_an_alert_is_in_the_store_before_it_is_told(weights_folder, tmp_path):
+    """With untrained weights any face is near 0.5: a rule that wants no more than that raises at once."""
+    clip = clips.write_clip(tmp_path / "clip.mp4", clips.talking_head(30))
+    config, path = tmp_path / "watch.toml", tmp_path / "alerts.db"
+    config.write_text(f"[decision]\ndrift = -2.9\nraise_at = 0.01\nclear_below = 0.001\n[store]\nurl = '{path}'\n")
+    with Running("watch", clip, "--config", config, "--weights", weights_folder, "--jsonl", "-") as program:
+        told = program.wait_for(lambda line: line["type"] == "alert")
+        with open_store(path, create=False) as store:
+            assert store.events(told["id"])[0].line == told
+        assert program.end() == 0
+    with open_store(path, create=False) as store:
+        assert store.alert(told["id"]).state == "cleared"
 
 
 def test_watch_takes_the_store_of_its_configuration_file(empty_clip, weights_folder, tmp_path):
