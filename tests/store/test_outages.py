@@ -11,7 +11,6 @@ import pytest
 
 from stream_detect.store import open_store
 from stream_detect.store.writer import ANSWER_S
-from tests.requirements import require
 from tests.store.lines import alert, frame, ids, journal_of, wait_until
 
 
@@ -148,7 +147,8 @@ def small_disk(tmp_path):
     place.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
     may = os.geteuid() == 0 and subprocess.run(command, capture_output=True, check=False).returncode == 0
-    require(may, "a small disk can't be mounted here")
+    if not may:
+        pytest.skip("a small disk can't be mounted here; files that may not grow stand for it")
     yield place
     subprocess.run(["umount", str(place)], check=True)
 
