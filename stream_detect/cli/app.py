@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from stream_detect.cli import alerts, bench, calibrate, demo, doctor, evaluate, score, train, watch
+from stream_detect.cli import alerts, bench, calibrate, demo, doctor, evaluate, evidence, score, train, watch
 from stream_detect.errors import ReaderGone, StreamDetectError
 from stream_detect.redact import redact
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     name="stream-detect",
     help="Real-time, local, calibrated deepfake detection for live video, files and pictures.",
     epilog="Start with: stream-detect demo. Exit codes: 0 done, 2 wrong use, 3 a source could not be read, "
-    "4 no or bad weights, 10 an alert was raised (--fail-on-alert), 70 a fault of ours.",
+    "4 no or bad weights, 5 evidence was tampered with, 10 an alert was raised (--fail-on-alert), 70 a fault of ours.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -54,6 +54,7 @@ app.command("calibrate", epilog=calibrate.EXAMPLE)(calibrate.calibrate)
 app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(evidence.app, name="evidence")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -14,7 +14,7 @@ from stream_detect.evidence.ledger import Entry
 from stream_detect.evidence.manifest import CHUNK, MANIFEST, canonical, manifest_of, sha256_of
 from stream_detect.evidence.removed import REMOVED
 from stream_detect.evidence.tree import FolderTree, Tree, tree_of
-from stream_detect.evidence.verify import PUBLIC_KEY_FILE, Look, Problem, Report
+from stream_detect.evidence.verify import PUBLIC_KEY_FILE, STORE, Look, Problem, Report
 
 if TYPE_CHECKING:
     from stream_detect.evidence.signing import PublicKey
@@ -170,7 +170,7 @@ def listing_of(data: bytes) -> Listing:
 
 def is_export(path: Path) -> bool:
     """Whether a path is a zip, or the folder that one was unpacked into."""
-    return path.is_file() or (path / LEDGER).is_file()
+    return path.is_file() or ((path / LEDGER).is_file() and not (path / STORE).exists())
 
 
 def verify_export(path: Path, keys: Sequence["PublicKey"] = (), head: str | None = None) -> Report:
@@ -189,6 +189,7 @@ def verify_export(path: Path, keys: Sequence["PublicKey"] = (), head: str | None
         look = Look(tree, listing.entries, keys, known=(LEDGER, *listing.files), absent=listing.absent)
         report = look.report(head, 0, time.time())
         report.problems += problems_beside(tree, listing.files)
+        report.notes.append("an export, compared with the ledger in it; --head says whether that one is whole")
         return report
 
 

@@ -127,6 +127,8 @@ def entered(root: Path, manifest: Mapping[str, Any], data: bytes, ledger: Ledger
     entry = Entry(manifest_sha256=sha256_of(data), **{name: manifest[name] for name in names})
     try:
         ledger.append(entry)
+    except OutputError:  # is a ValueError, too
+        raise
     except ValueError:
         return None
     return entry
@@ -225,7 +227,7 @@ def set_aside(folder: Path) -> None:
     """Give a manifest and signature that lead nowhere names of their own."""
     for name in OF_THE_SEAL:
         stem, _, end = name.partition(".")
-        with suppress(FileNotFoundError), translated(folder):
+        with translated(folder), suppress(FileNotFoundError):
             (folder / name).rename(folder / f"{stem}-{time.time_ns()}.{end}")
 
 
@@ -289,14 +291,14 @@ def hashed_file(name: str, path: Path) -> Sealed:
 
 
 def keep_public_key(root: Path, key: "SigningKey") -> None:
-    """Write the public key beside the evidence, named by how it begins."""
+    """Write the public key beside the evidence, named by its own digits."""
     path = root / public_key_name(key.public.hex)
     if not path.exists() or path.read_bytes() != key.public.pem:
         write_durably(path, key.public.pem)
 
 
 def public_key_name(of_key: str) -> str:
-    return f"public-key-{of_key[:16]}.pem"
+    return f"public-key-{of_key}.pem"
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -11,6 +11,7 @@ from stream_detect.evidence.ledger import Entry, Ledger
 from stream_detect.evidence.locks import alone_in
 from stream_detect.evidence.manifest import (
     MANIFEST,
+    OF_THE_SEAL,
     check_folder,
     folders_in,
     moment_of,
@@ -108,11 +109,16 @@ def is_older(sealed_at: str, than: datetime) -> bool:
 
 def is_there(root: Path, entry: Entry) -> bool:
     """Whether an entry has a folder below the root, with its manifest, that may be removed."""
+    return entry.removed_at is None and is_below(entry.folder) and (root / entry.folder / MANIFEST).is_file()
+
+
+def is_below(folder: str) -> bool:
+    """Whether a folder of the ledger lies in the evidence, and nowhere else."""
     try:
-        check_folder(entry.folder)
+        check_folder(folder)
     except (ValueError, TypeError):
         return False
-    return entry.removed_at is None and (root / entry.folder / MANIFEST).is_file()
+    return True
 
 
 def size_of(folder: Path) -> int:
@@ -137,11 +143,22 @@ def delete(root: Path, buried: Sequence[Entry]) -> None:
     for entry in buried:
         folder = root / entry.folder
         try:
-            check_folder(entry.folder)
-            if folder.is_dir():
-                shutil.rmtree(folder)
-                sync_folder(folder.parent)
+            if is_below(entry.folder) and folder.is_dir():
+                delete_folder(folder)
         except OSError as error:
             failed = failed or error
     if failed is not None:
         raise OutputError(f"{failed.filename}: old evidence can't be removed ({failed.strerror})") from failed
+
+
+def delete_folder(folder: Path) -> None:
+    """Delete a folder, its manifest last: what a crash leaves can be told from what others put there."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name not in OF_THE_SEAL:
+            path.unlink()
+    for name in reversed(OF_THE_SEAL):
+        (folder / name).unlink(missing_ok=True)
+    folder.rmdir()
+    sync_folder(folder.parent)

@@ -5,7 +5,7 @@ import re
 import time
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,12 +31,20 @@ if TYPE_CHECKING:
     from stream_detect.evidence.signing import PublicKey
 
 STORE = "store.sqlite"
-STORE_FILES = frozenset(f"{STORE}{end}" for end in ("", "-wal", "-shm", "-journal", ".journal", ".journal.unreadable"))
+BESIDE_A_STORE = ("", "-wal", "-shm", "-journal", ".journal", ".journal.unreadable")
 EMPTY_FILES = frozenset((LOCK, RECORDERS))
 OPEN_S = 900.0  # a folder without an entry is a recorder's at work if something changed in it within so long
 HASH = re.compile(r"[0-9a-f]{64}")
-PUBLIC_KEY_FILE = re.compile(r"public-key-[0-9a-f]{16}\.pem")
+PUBLIC_KEY_FILE = re.compile(r"public-key-[0-9a-f]{64}\.pem")
 LONGEST_TEXT = 64 << 20  # of a manifest or list, in bytes
+
+
+def files_of_store(name: str) -> frozenset[str]:
+    """The file of a store and those that lie beside it."""
+    return frozenset(f"{name}{end}" for end in BESIDE_A_STORE)
+
+
+STORE_FILES = files_of_store(STORE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,7 @@ class Report:
 def verify(
     root: Path,
     entries: Sequence[Entry] | None,
-    public_key: "PublicKey | None" = None,
+    public_key: "PublicKey | Sequence[PublicKey] | None" = None,
     *,
     head: str | None = None,
     known: Collection[str] = STORE_FILES,
@@ -87,7 +95,7 @@ def verify(
 
     Args:
         entries: all of the ledger; None where there is none: the manifests are compared with one another.
-        public_key: that all of it has to be signed with.
+        public_key: that all of it has to be signed with, or several of which each folder needs one.
         head: of the chain, as somebody noted it before, or at least the first 12 characters of it.
         known: files right below `root` that are no evidence.
         now_s: since 1970; folders that changed shortly before and have no entry are a recorder's at work.
@@ -95,7 +103,8 @@ def verify(
     Raises:
         OutputError: if the folder can't be listed.
     """
-    look = Look(FolderTree(root), entries, (public_key,) if public_key else (), known=known)
+    keys = public_key if isinstance(public_key, Sequence) else [public_key] if public_key else []
+    look = Look(FolderTree(root), entries, keys, known=known)
     return look.report(head, OPEN_S, time.time() if now_s is None else now_s)
 
 
@@ -239,32 +248,44 @@ class Look:
         return found
 
     def _check_removed(self, entry: Entry) -> None:
+        """What is left of a removed folder has to be of it; its manifest is what is deleted last."""
         self._report.removed += 1
-        if self._below(entry.folder):
-            what = f"{entry.folder}: it is removed, not all of it is deleted yet; the recorder does that"
-            self._report.notes.append(what)
-            if entry not in self._stones:
-                self._problem(entry.position, entry.folder, "expected to be gone: the ledger says that it was removed")
+        found = self._below(entry.folder)
+        if not found:
+            return
+        if entry not in self._stones:
+            self._problem(entry.position, entry.folder, "expected to be gone: the ledger says that it was removed")
+        self._report.notes.append(
+            f"{entry.folder}: it is removed, not all of it is deleted yet; the recorder does that"
+        )
+        if len(found) > 1 and (read := self._manifest_of(entry)) is not None:
+            left = tuple(file for file in read[0].files if f"{entry.folder}/{file.path}" in self._things)
+            self._check_files(entry, replace(read[0], files=left), found)
 
     def _check_manifest(self, entry: Entry) -> None:
         found = self._below(entry.folder)
+        if (read := self._manifest_of(entry)) is not None:
+            manifest, data = read
+            self._compare(entry, manifest)
+            self._check_files(entry, manifest, found)
+            self._check_signature(entry, manifest, data)
+
+    def _manifest_of(self, entry: Entry) -> tuple[Manifest, bytes] | None:
+        """The manifest of an entry with its bytes, or None if it is none; it has to be the one that was entered."""
         path = f"{entry.folder}/{MANIFEST}"
         try:
             data = self._bytes(path)
         except OSError:
             self._problem(entry.position, path, "the manifest is missing, or can't be read")
-            return
+            return None
         if sha256_of(data) != entry.manifest_sha256:
             what = f"expected SHA-256 {entry.manifest_sha256} (ledger), got {sha256_of(data)}"
             self._problem(entry.position, path, what)
         try:
-            manifest = manifest_of(data)
+            return manifest_of(data), data
         except ValueError as error:
             self._problem(entry.position, path, str(error))
-            return
-        self._compare(entry, manifest)
-        self._check_files(entry, manifest, found)
-        self._check_signature(entry, manifest, data)
+            return None
 
     def _compare(self, entry: Entry, manifest: Manifest) -> None:
         """What the ledger and the manifest both say has to agree."""

@@ -4,7 +4,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from stream_detect.evidence.ledger import Entry, ListLedger
+from stream_detect.evidence.ledger import Entry, Ledger, ListLedger
 from stream_detect.evidence.manifest import seal
 from stream_detect.evidence.retention import retire
 from stream_detect.evidence.signing import SigningKey
@@ -32,7 +32,7 @@ def chain(root: Path, length: int = 4, seed: int = 0, key: SigningKey | None = N
 
 
 def grow(
-    root: Path, ledger: ListLedger, folder: str, seed: int = 0, key: SigningKey | None = None, files: int = 3
+    root: Path, ledger: Ledger, folder: str, seed: int = 0, key: SigningKey | None = None, files: int = 3
 ) -> Entry:
     return seal(root, evidence(root, folder, seed, files), {"alert": folder[-5:], "feed": folder[:4]}, ledger, key)
 
