@@ -10,12 +10,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from stream_detect.errors import OutputError
 from stream_detect.evidence.ledger import Entry, Ledger
 from stream_detect.evidence.locks import alone_in, only_recorder
+from stream_detect.evidence.removed import REMOVED, entry_or_none
 
 if TYPE_CHECKING:
     from stream_detect.evidence.signing import SigningKey
@@ -124,7 +126,11 @@ def following(
 def entered(root: Path, manifest: Mapping[str, Any], data: bytes, ledger: Ledger) -> Entry | None:
     """The entry of a manifest in the ledger; None if another one came first."""
     names = ("position", "folder", "previous", "sealed_at")
-    entry = Entry(manifest_sha256=sha256_of(data), **{name: manifest[name] for name in names})
+    return entered_or_none(ledger, Entry(manifest_sha256=sha256_of(data), **{name: manifest[name] for name in names}))
+
+
+def entered_or_none(ledger: Ledger, entry: Entry) -> Entry | None:
+    """An entry once it is in the ledger; None if it does not come next there."""
     try:
         ledger.append(entry)
     except OutputError:  # is a ValueError, too
@@ -172,12 +178,33 @@ def seal_left_open(
 def _sealed_late(root: Path, left: Sequence[str], ledger: Ledger, key: "SigningKey | None") -> Iterator[Entry]:
     """Complete manifests keep their place where the chain still has it; the others are sealed after them."""
     complete = sorted((made.position, name) for name in left if (made := complete_manifest(root, name, key)))
-    order = [name for _, name in complete]
-    for name in [*order, *(name for name in left if name not in order)]:
-        try:
-            yield adopted(root, name, ledger, key) or seal_again(root, name, ledger, key)
-        except (OutputError, ValueError) as error:
-            log.warning("evidence %s can't be sealed: %s", name, error)
+    stones = [] if ledger.entries() else tombstones(root)  # a ledger that was lost gets them back
+    in_order: list[tuple[int, str | Entry]] = [*complete, *((stone.position, stone) for stone in stones)]
+    for _, one in sorted(in_order, key=itemgetter(0)):
+        if isinstance(one, Entry):
+            entered_or_none(ledger, one)
+        elif (entry := adopted(root, one, ledger, key)) is not None:
+            yield entry
+    known = {entry.folder for entry in ledger.entries()}
+    for name in dict.fromkeys([*(name for _, name in complete), *left]):
+        if name not in known:
+            yield from _sealed_again(root, name, ledger, key)
+
+
+def _sealed_again(root: Path, folder: str, ledger: Ledger, key: "SigningKey | None") -> Iterator[Entry]:
+    try:
+        yield seal_again(root, folder, ledger, key)
+    except (OutputError, ValueError) as error:
+        log.warning("evidence %s can't be sealed: %s", folder, error)
+
+
+def tombstones(root: Path) -> list[Entry]:
+    """What removed.jsonl lists, as far as it can be read."""
+    try:
+        lines = (root / REMOVED).read_bytes().splitlines(keepends=True)
+    except OSError:
+        return []
+    return [entry for line in lines if (entry := entry_or_none(line)) is not None]
 
 
 def complete_manifest(root: Path, folder: str, key: "SigningKey | None") -> Manifest | None:

@@ -16,7 +16,7 @@ from stream_detect.evidence.manifest import MANIFEST, SIGNATURE, manifest_of, se
 from stream_detect.evidence.signing import SigningKey, make_key, read_signing_key
 from stream_detect.evidence.verify import verify
 from stream_detect.store import open_store
-from tests.evidence.chains import chain, evidence, grow
+from tests.evidence.chains import chain, evidence, grow, retired
 
 
 class Forgetful(ListLedger):
@@ -175,6 +175,15 @@ def test_a_lost_ledger_gets_the_chain_back_as_it_was(tmp_path):
     ledger = ListLedger()
     assert seal_left_open(tmp_path, ledger) == entries
     assert ledger.entries() == entries
+
+
+def test_a_lost_ledger_gets_its_tombstones_back(tmp_path):
+    before = chain(tmp_path, 4)
+    retired(tmp_path, before, 2)
+    ledger = ListLedger()
+    seal_left_open(tmp_path, ledger)
+    assert ledger.entries() == before.entries()
+    assert verify(tmp_path, ledger.entries()).word == "consistent"
 
 
 def crashed(root: Path, folder: str, ledger: ListLedger, key: SigningKey) -> bytes:
