@@ -36,6 +36,7 @@ EMPTY_FILES = frozenset((LOCK, RECORDERS))
 OPEN_S = 900.0  # a folder without an entry is a recorder's at work if something changed in it within so long
 HASH = re.compile(r"[0-9a-f]{64}")
 PUBLIC_KEY_FILE = re.compile(r"public-key-[0-9a-f]{64}\.pem")
+PART = re.compile(r"\.(removed\.jsonl|public-key-[0-9a-f]{64}\.pem)\.part")  # what a power cut leaves of writing these
 LONGEST_TEXT = 64 << 20  # of a manifest or list, in bytes
 
 
@@ -369,6 +370,8 @@ class Look:
 
     def _check_root_files(self) -> None:
         for path, thing in self._things.items():
+            if PART.fullmatch(path):
+                self._report.notes.append(f"{path}: left half written by a power cut or the like, and no part of it")
             if path in EMPTY_FILES and thing.bytes:
                 self._problem(None, path, f"expected an empty file, got {thing.bytes} bytes")
             if PUBLIC_KEY_FILE.fullmatch(path) and (fault := self._fault_of_key(path)):
@@ -396,7 +399,8 @@ class Look:
             self._check_group(top, things, open_s, now_s)
 
     def _is_known(self, path: str) -> bool:
-        return path in self._known or path in EMPTY_FILES or path == REMOVED or bool(PUBLIC_KEY_FILE.fullmatch(path))
+        names = {*self._known, *EMPTY_FILES, REMOVED}
+        return path in names or any(pattern.fullmatch(path) for pattern in (PUBLIC_KEY_FILE, PART))
 
     def _check_group(self, top: str, things: Sequence[Thing], open_s: float, now_s: float) -> None:
         is_new = abs(now_s - max(thing.changed_s for thing in things)) < open_s

@@ -181,6 +181,13 @@ def test_a_removal_that_a_crash_interrupted_is_no_tampering(tmp_path):
     assert (report.word, "not all of it is deleted" in report.notes[0]) == ("consistent", True)
 
 
+def test_a_list_left_half_written_is_no_tampering(tmp_path):
+    ledger = chain(tmp_path)
+    (tmp_path / f".{REMOVED}.part").write_bytes(b"{")
+    report = look(tmp_path, ledger.entries())
+    assert (report.word, "half written" in report.notes[0]) == ("consistent", True)
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[]\n", b"\xff\xfe", b"[" * 50_000, b'{"format": 1}', canonical({})])
 def test_a_damaged_manifest_is_one_clear_problem(tmp_path, data):
     ledger = chain(tmp_path)
