@@ -588,6 +588,7 @@ class Watching:
         self, watched: Watched, frame: Frame, faces: tuple[FaceVerdict, ...], reasons: tuple[Reason, ...]
     ) -> Iterator[FrameVerdict | Alert]:
         """What is said of a frame and what follows from it; of one without faces too: what isn't seen is forgotten."""
+        watched.tell_scenes()
         verdict, alerts = watched.decision.judged(self._verdict(watched, frame, faces, reasons))
         began_s = time.monotonic()
         watched.age_s = max(0.0, began_s - frame.arrived_s)

@@ -235,6 +235,7 @@ class Watched:
         self.alerts: int = 0 if before is None else before.alerts
         self.active: set[str] = set()
         self._samples: deque[tuple[float, int, int]] = deque(maxlen=SAMPLES)  # when, frames, analysed
+        self._scenes = 0  # changes of scene that the decision knows of
         self.apply(wanted)
 
     @property
@@ -255,6 +256,12 @@ class Watched:
         self.decision.settings = decision_at(wanted.decision, workload.analyse_hz)
         self.decision.levels = wanted.levels
         self.stillness = Stillness(wanted.frozen_after_s if source.is_live else math.inf)
+
+    def tell_scenes(self) -> None:
+        """Let the decision know if the picture was cut since it was last told."""
+        if self.tracker.scenes != self._scenes:
+            self._scenes = self.tracker.scenes
+            self.decision.new_scene()
 
     def take(self) -> Frame | None:
         """The next frame, if there is one and its reader did not die."""

@@ -83,6 +83,7 @@ class Tracker:
 
     def __init__(self, settings: TrackerSettings = TrackerSettings()) -> None:
         self.settings = settings
+        self.scenes = 0  # changes of scene so far, such as cuts; not told on a GPU
         self._tracks: list[Track] = []
         self._next_number = 1
         self._since_detection: int | None = None  # frames; None before the first one
@@ -169,6 +170,8 @@ class Tracker:
         before, self._luma = self._luma, None if frame.is_on_device else self._small_luma(frame)
         if self._luma is None:
             return [None if track.is_lost else STILL for track in self._tracks]
+        if before is not None:
+            self.scenes += scene_difference(before, self._luma) > self.settings.scene_change
         return flow_of(self._tracks, before, self._luma, frame, self.settings.flow_px)
 
     def _small_luma(self, frame: Frame) -> Luma:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from stream_detect.config import DecisionSettings
 from stream_detect.temporal.people import Box, is_again, is_same
-from stream_detect.temporal.rule import Rule, RuleEvent, RuleState, judged_face
+from stream_detect.temporal.rule import Rule, RuleEvent, RuleState, forgetting, judged_face
 from stream_detect.temporal.thresholds import Levels, Thresholds
 from stream_detect.types import Alert, Event, FaceVerdict, FrameVerdict
 from stream_detect.types import Rule as RuleName
@@ -101,6 +101,11 @@ class Decision:
                 alerts += self._let_go(PICTURE, alert)
         return alerts
 
+    def new_scene(self) -> None:
+        """The picture was cut: whoever is seen from now on may be somebody else, however alike the places are."""
+        for track in self._tracks.values():
+            track.state = forgetting(track.state)
+
     def end(self) -> list[Alert]:
         """The source is over: every active alert is cleared."""
         alerts = [alert for number, track in self._tracks.items() if track.alert for alert in self._left(number, track)]
@@ -112,7 +117,7 @@ class Decision:
         """Nothing could be said of a whole frame: the time it lasted speaks for no track, and against none."""
         alerts = []
         for number, track in self._tracks.items():
-            alerts += self._step(number, track, pts_s, None, 0.0)
+            alerts += self._step(number, track, pts_s, None)
         return alerts
 
     def _restart(self, pts_s: float) -> None:
@@ -132,6 +137,7 @@ class Decision:
 
     def _renumber(self, before: int, now: int) -> None:
         track = self._tracks[now] = self._tracks.pop(before)
+        track.state = forgetting(track.state)
         if track.alert is not None:
             track.alert.holders.discard(before)
             track.alert.holders.add(now)
@@ -143,15 +149,15 @@ class Decision:
         track.seen_s, track.box = pts_s, face.box
         if face.llr is not None:
             track.last = face
-        alerts = self._step(face.track, track, pts_s, face.llr, face.quality) or self._updated(track)
+        alerts = self._step(face.track, track, pts_s, face) or self._updated(track)
         return self._told(face, track), alerts
 
     def _told(self, face: FaceVerdict, track: Track) -> FaceVerdict:
         probability = None if track.last is None else track.state.probability
         return replace(face, track_probability=probability, alert=track.alert.id if track.alert else None)
 
-    def _step(self, number: int, track: Track, pts_s: float, llr: float | None, quality: float) -> list[Alert]:
-        track.state, events = self._rule(track.state, pts_s, llr, quality, self.settings, self.levels)
+    def _step(self, number: int, track: Track, pts_s: float, face: FaceVerdict | None) -> list[Alert]:
+        track.state, events = self._rule(track.state, pts_s, face, self.settings, self.levels)
         alerts: list[Alert] = []
         for event in events:
             alerts += self._raised(number, event) if event.kind == "raised" else self._left(number, track)
@@ -222,9 +228,8 @@ class Decision:
         judged = [track for track in held if track.last is not None]
         if not judged:
             return None, {}
-        worst = max(judged, key=lambda track: track.state.probability)
-        probability = max(worst.state.probability, worst.state.probability_since_change)
-        return probability, {} if worst.last is None else worst.last.experts
+        worst = max(judged, key=lambda track: track.state.suspicion)
+        return worst.state.suspicion, {} if worst.last is None else worst.last.experts
 
     def _line(self, event: Event, alert: ActiveAlert, ended_s: float | None = None) -> Alert:
         probability, experts = self._shown(alert)

@@ -1,22 +1,25 @@
 """The rule of one track: a pure function from what was just seen of a face to the events that follow.
 
-A rule is `step(state, pts_s, llr, quality, settings, levels) -> (state, events)`. It holds nothing itself.
+A rule is `step(state, pts_s, face, settings, levels) -> (state, events)`. It holds nothing itself.
 
-`judged_face`, the one here, keeps three things of a track. A leaky integral of the calibrated log likelihood ratio is
-its running probability: evidence is counted by time (`looks_per_s`), not by frame, so that the frame rate does not
-matter. A sequential test (`sequential`) and a jump (`spike`) decide when an alert is raised, each at the level that its
-share of the false-alarm budget allows. The running probability decides when an alert ends.
+`judged_face`, the one here, keeps a leaky integral of the calibrated log likelihood ratio, the running probability:
+evidence is counted by time (`looks_per_s`), not by frame, so that the frame rate does not matter. Three tests decide
+when an alert is raised, each at the level that its share of the false-alarm budget allows: a sequential one of the
+score (`sequential`), a sequential one of the score against what is normal for this face (`normal`), and a jump within a
+second (`spike`). An alert ends when neither the score nor its comparison with the normal speaks for a forgery any more.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from stream_detect.config import DecisionSettings
+from stream_detect.temporal.normal import NOTHING, Normal, learned, log_odds
 from stream_detect.temporal.sequential import Cusum, passed_over, taken
 from stream_detect.temporal.spike import Means, averaged
 from stream_detect.temporal.thresholds import Levels
+from stream_detect.types import FaceVerdict
 from stream_detect.types import Rule as RuleName
 
 MOST_CUSUM = 2.0  # times the level of an alert: more is not remembered
@@ -29,6 +32,9 @@ class RuleState:
     score: float = 0.0
     pts_s: float | None = None  # of the last observation
     cusum: Cusum = field(default_factory=Cusum)
+    normal: Normal = NOTHING  # what the face usually shows; stands still while an alert is active
+    turned: Cusum = field(default_factory=Cusum)  # the sequential test against that
+    turned_score: float | None = None  # the running log likelihood ratio of having turned forged; None: not known
     means: Means = field(default_factory=Means)
     raised_s: float | None = None  # when the active alert was raised
     calm_s: float | None = None  # since when an active alert's score is low
@@ -40,9 +46,10 @@ class RuleState:
         return probability_of(self.score)
 
     @property
-    def probability_since_change(self) -> float:
-        """The probability of the frames since the estimated change, on average; before it another face was seen."""
-        return probability_of(self.cusum.mean)
+    def suspicion(self) -> float:
+        """The highest of the probabilities: running, since the estimated change, and of having turned forged."""
+        turned = 0.0 if self.turned_score is None else probability_of(self.turned_score)
+        return max(self.probability, probability_of(self.cusum.mean), turned)
 
     @property
     def is_raised(self) -> bool:
@@ -50,8 +57,8 @@ class RuleState:
 
     @property
     def change_s(self) -> float | None:
-        """The estimated time of the last change."""
-        return self.cusum.started_s
+        """The estimated time of the last change: where the test that has come further left zero."""
+        return max(self.turned, self.cusum, key=lambda test: test.level).started_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +72,21 @@ class RuleEvent:
 
 
 Rule = Callable[
-    [RuleState, float, float | None, float, DecisionSettings, Levels],
+    [RuleState, float, FaceVerdict | None, DecisionSettings, Levels],
     tuple[RuleState, tuple[RuleEvent, ...]],
 ]
 
 
 def judged_face(
-    state: RuleState, pts_s: float, llr: float | None, quality: float, settings: DecisionSettings, levels: Levels
+    state: RuleState, pts_s: float, face: FaceVerdict | None, settings: DecisionSettings, levels: Levels
 ) -> tuple[RuleState, tuple[RuleEvent, ...]]:
     """One observation of a track.
 
     Args:
         state: what is remembered; `RuleState()` for a new track.
         pts_s: time of the frame. A jump back (a stream that began again) restarts the clock and keeps the score.
-        llr: calibrated log likelihood ratio of the frame, positive for forged; None (nothing could be judged) leaves
-            the score as it is, and the time it lasted does not count.
-        quality: of the frame, in [0, 1].
+        face: what was said of it. None, or no `llr` (nothing could be judged), or too low a quality leaves the score as
+            it is, and the time it lasted does not count.
         levels: at which an alert is raised.
 
     Returns:
@@ -88,9 +94,16 @@ def judged_face(
     """
     if state.pts_s is None or pts_s < state.pts_s:
         return _restarted(state, pts_s), ()
-    if llr is None or math.isnan(llr) or quality < settings.min_quality:
+    if face is None or face.llr is None or math.isnan(face.llr) or face.quality < settings.min_quality:
         return _paused(state, pts_s), ()
-    return _decided(_integrated(state, pts_s, llr, settings, levels), settings, levels)
+    return _decided(_integrated(state, pts_s, face.llr, face.experts, settings, levels), settings, levels)
+
+
+def forgetting(state: RuleState) -> RuleState:
+    """The state in another scene, or of a face that was lost and found: what is normal has to be learned anew."""
+    if state.is_raised:
+        return state
+    return replace(state, normal=NOTHING, turned=Cusum(0.0, state.pts_s), turned_score=None, means=Means())
 
 
 def _restarted(state: RuleState, pts_s: float) -> RuleState:
@@ -99,6 +112,7 @@ def _restarted(state: RuleState, pts_s: float) -> RuleState:
         pts_s=pts_s,
         cleared_s=None,
         cusum=replace(state.cusum, started_s=pts_s),
+        turned=replace(state.turned, started_s=pts_s),
         raised_s=None if state.raised_s is None else pts_s,
         calm_s=None if state.calm_s is None else pts_s,
     )
@@ -107,20 +121,60 @@ def _restarted(state: RuleState, pts_s: float) -> RuleState:
 def _paused(state: RuleState, pts_s: float) -> RuleState:
     lasted = pts_s - (state.pts_s or 0.0)
     calm_s = None if state.calm_s is None else state.calm_s + lasted
-    return replace(state, pts_s=pts_s, cusum=passed_over(state.cusum, pts_s), calm_s=calm_s)
+    cusum, turned = passed_over(state.cusum, pts_s), passed_over(state.turned, pts_s)
+    return replace(state, pts_s=pts_s, calm_s=calm_s, cusum=cusum, turned=turned)
 
 
-def _integrated(state: RuleState, pts_s: float, llr: float, settings: DecisionSettings, levels: Levels) -> RuleState:
-    """The leaky integral, solved exactly for an llr that was constant since the last observation, and both tests."""
+def _integrated(
+    state: RuleState,
+    pts_s: float,
+    llr: float,
+    experts: Mapping[str, float | None],
+    settings: DecisionSettings,
+    levels: Levels,
+) -> RuleState:
     elapsed = pts_s - (state.pts_s or 0.0)
     spoken_for = min(elapsed, settings.longest_gap_s)
-    clipped = max(-settings.llr_limit, min(settings.llr_limit, llr))
+    clipped = limited(llr, settings.llr_limit)
+    after = replace(
+        state,
+        score=_leaked(state.score, clipped, elapsed, spoken_for, settings),
+        pts_s=pts_s,
+        cusum=taken(state.cusum, pts_s, clipped, spoken_for, levels.drift, MOST_CUSUM * levels.raise_at),
+        means=averaged(state.means, clipped, spoken_for),
+    )
+    return after if levels.turn is None else _compared(after, llr, experts, elapsed, settings, levels)
+
+
+def _compared(
+    state: RuleState,
+    llr: float,
+    experts: Mapping[str, float | None],
+    elapsed: float,
+    settings: DecisionSettings,
+    levels: Levels,
+) -> RuleState:
+    """The look against what is normal for this face, which it then becomes a part of unless an alert is active."""
+    assert levels.turn is not None
+    assert state.pts_s is not None
+    spoken_for = min(elapsed, settings.longest_gap_s)
+    logits = log_odds(experts)
+    against = levels.turn.llr(llr, state.normal, logits)
+    departure = None if against is None else state.normal.departure(against)
+    normal = state.normal if state.is_raised else learned(state.normal, logits, against, spoken_for)
+    if against is None or departure is None:
+        return replace(state, normal=normal, turned=passed_over(state.turned, state.pts_s))
+    turned = taken(state.turned, state.pts_s, departure, spoken_for, 0.0, MOST_CUSUM * levels.turn_at)
+    clipped = limited(against, settings.llr_limit)
+    score = _leaked(state.turned_score or 0.0, clipped, elapsed, spoken_for, settings)
+    return replace(state, normal=normal, turned=turned, turned_score=score)
+
+
+def _leaked(score: float, llr: float, elapsed: float, spoken_for: float, settings: DecisionSettings) -> float:
+    """The leaky integral, solved exactly for an llr that was constant since the last observation."""
     kept = math.exp(-elapsed / settings.window_s)
-    gained = settings.looks_per_s * settings.window_s * (1 - math.exp(-spoken_for / settings.window_s)) * clipped
-    score = max(-settings.score_limit, min(settings.score_limit, state.score * kept + gained))
-    most = MOST_CUSUM * levels.raise_at
-    cusum = taken(state.cusum, pts_s, clipped, spoken_for, levels.drift, most)
-    return replace(state, score=score, pts_s=pts_s, cusum=cusum, means=averaged(state.means, clipped, spoken_for))
+    gained = settings.looks_per_s * settings.window_s * (1 - math.exp(-spoken_for / settings.window_s)) * llr
+    return limited(score * kept + gained, settings.score_limit)
 
 
 def _decided(state: RuleState, settings: DecisionSettings, levels: Levels) -> tuple[RuleState, tuple[RuleEvent, ...]]:
@@ -144,7 +198,8 @@ def _perhaps_raised(
 
 def _reached(state: RuleState, settings: DecisionSettings, levels: Levels) -> RuleName | None:
     """The rule whose level is reached, if one is."""
-    if "sustained" in settings.rules and state.cusum.level >= levels.raise_at:
+    has_turned = levels.turn is not None and state.turned.level >= levels.turn_at
+    if "sustained" in settings.rules and (has_turned or state.cusum.level >= levels.raise_at):
         return "sustained"
     if "spike" in settings.rules and state.means.step >= levels.spike_at:
         return "spike"
@@ -153,13 +208,18 @@ def _reached(state: RuleState, settings: DecisionSettings, levels: Levels) -> Ru
 
 def _perhaps_cleared(state: RuleState, settings: DecisionSettings) -> tuple[RuleState, tuple[RuleEvent, ...]]:
     now = _now(state)
-    if state.probability >= settings.clear_below:
+    turned = 0.0 if state.turned_score is None else probability_of(state.turned_score)
+    if max(state.probability, turned) >= settings.clear_below:
         return replace(state, calm_s=None), ()
     calm_s = now if state.calm_s is None else state.calm_s
     if now - calm_s < settings.hold_s:
         return replace(state, calm_s=calm_s), ()
-    cleared = replace(state, raised_s=None, calm_s=None, cleared_s=now, cusum=Cusum(0.0, now))
+    cleared = replace(state, raised_s=None, calm_s=None, cleared_s=now, cusum=Cusum(0.0, now), turned=Cusum(0.0, now))
     return cleared, (RuleEvent("cleared", now, now if state.change_s is None else state.change_s),)
+
+
+def limited(value: float, most: float) -> float:
+    return max(-most, min(most, value))
 
 
 def _now(state: RuleState) -> float:

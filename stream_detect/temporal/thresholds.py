@@ -18,10 +18,12 @@ from typing import Any
 
 from stream_detect.config import DecisionSettings
 from stream_detect.errors import OutputError, WeightsError
+from stream_detect.temporal.normal import TurnModel
 
 FILE = "alerts.json"  # beside heads.json
 FORMAT = "stream-detect alert thresholds"
 VERSION = 1
+OF_A_FEED = ("sustained", "turned", "spike")
 AGAIN = "write it again with `stream-detect calibrate`"
 
 
@@ -52,6 +54,8 @@ class Levels:
     raise_at: float  # llr seconds, `sequential`
     spike_at: float  # llr, `spike`
     swap_at: float  # as `swap` counts it
+    turn: TurnModel | None = None  # what a frame says against what is normal for its face; None: not known
+    turn_at: float = math.inf  # `normal`: level of the sequential test against it, in spreads times seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Normal:
 
     drift: float
     sustained: Tail
+    turned: Tail
     spike: Tail
     minutes: float
     learned_at: str = ""  # UTC
@@ -85,6 +90,8 @@ class Thresholds:
     sustained: Tail = Tail(1.0, 1.0, 0.5)
     spike: Tail = Tail(3.0, 1.0, 0.5)
     swap: Tail = Tail(1.0, 1.0, 0.5)
+    turn: TurnModel | None = None
+    turned: Tail = Tail(1.0, 1.0, 0.5)
     shares: Mapping[str, float] = field(default_factory=lambda: {"sustained": 0.6, "spike": 0.2, "feed_swap": 0.2})
     basis: Basis = Basis()
     feeds: Mapping[str, Normal] = field(default_factory=dict)
@@ -94,13 +101,16 @@ class Thresholds:
         """Where alerts are raised in a feed, as its settings ask for: their budget, unless they set a level."""
         normal = self.feeds.get(feed)
         budget = {rule: self.share(rule, settings.rules) * settings.false_alarms_per_hour for rule in self.shares}
-        sustained, spike = (self.sustained, self.spike) if normal is None else (normal.sustained, normal.spike)
+        of = self if normal is None else normal
+        sustained, spike, turned = of.sustained, of.spike, of.turned
         drift = self.drift if normal is None else normal.drift
         return Levels(
             drift=drift if settings.drift is None else settings.drift,
-            raise_at=chosen(settings.raise_at, sustained, budget["sustained"]),
+            raise_at=chosen(settings.raise_at, sustained, budget["sustained"] / (1 if self.turn is None else 2)),
             spike_at=chosen(settings.spike_at, spike, budget["spike"]),
             swap_at=chosen(settings.swap_at, self.swap, budget["feed_swap"]),
+            turn=self.turn if settings.raise_at is None else None,
+            turn_at=turned.at(budget["sustained"] / 2),
         )
 
     def share(self, rule: str, rules: tuple[str, ...]) -> float:
@@ -155,9 +165,9 @@ def save_thresholds(thresholds: Thresholds, folder: Path) -> None:
 
 def table_of(thresholds: Thresholds) -> dict[str, Any]:
     """The thresholds as plain values."""
-    tails = {name: plain(getattr(thresholds, name)) for name in ("sustained", "spike", "swap")}
+    tails = {name: plain(getattr(thresholds, name)) for name in ("sustained", "turned", "spike", "swap")}
     feeds = {
-        name: plain(normal) | {part: plain(getattr(normal, part)) for part in ("sustained", "spike")}
+        name: plain(normal) | {part: plain(getattr(normal, part)) for part in OF_A_FEED}
         for name, normal in thresholds.feeds.items()
     }
     return {
@@ -165,6 +175,7 @@ def table_of(thresholds: Thresholds) -> dict[str, Any]:
         "version": VERSION,
         "weights": thresholds.weights,
         "drift": thresholds.drift,
+        "turn": None if thresholds.turn is None else plain(thresholds.turn),
         **tails,
         "shares": dict(thresholds.shares),
         "basis": plain(thresholds.basis),
@@ -179,13 +190,15 @@ def thresholds_of(table: Mapping[str, Any]) -> Thresholds:
         KeyError, TypeError, ValueError: if it is not one.
     """
     feeds = {
-        name: Normal(**{**normal, **{part: Tail(**normal[part]) for part in ("sustained", "spike")}})
+        name: Normal(**{**normal, **{part: Tail(**normal[part]) for part in OF_A_FEED}})
         for name, normal in table["feeds"].items()
     }
-    tails = {name: Tail(**table[name]) for name in ("sustained", "spike", "swap")}
+    tails = {name: Tail(**table[name]) for name in ("sustained", "turned", "spike", "swap")}
+    turn = table["turn"]
     shares = {name: float(table["shares"][name]) for name in Thresholds().shares}
     return Thresholds(
         drift=float(table["drift"]),
+        turn=None if turn is None else TurnModel(turn["bias"], turn["of_llr"], dict(turn["of_change"])),
         shares=shares,
         basis=Basis(**table["basis"]),
         feeds=feeds,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,9 @@ from stream_detect.errors import ConfigError, SourceError
 from stream_detect.fusion.fusion import disagreement
 from stream_detect.scoring import logit
 from stream_detect.sources import open_source, read_frames, read_picture
-from stream_detect.temporal import probability_of
+from stream_detect.temporal import Thresholds, probability_of
+from stream_detect.training.alarms import AlarmSettings, learn_alerts
+from stream_detect.training.budget import FEWEST_PEOPLE
 from stream_detect.training.footage import Warn, base_weights, limits_of, own_footage, save_beside, spread, told_names
 from stream_detect.training.limits import least_above
 from stream_detect.training.manifest import Item
@@ -41,6 +43,7 @@ class CalibrateSettings:
     faces: int = 6000  # faces that are judged at most, spread evenly over files
     device: str = "auto"
     threads: int = 1  # CPU threads of each network
+    alarms: AlarmSettings | None = field(default_factory=AlarmSettings)  # how alert levels are learned; None: not
 
     def __post_init__(self) -> None:
         if not 0 < self.false_positive_rate < 0.5:
@@ -102,6 +105,7 @@ class Calibrated:
     before: Outcome
     after: Outcome
     found: float | None  # share of forged validation rows found at the limit before, if the weights say so
+    alerts: Thresholds | None = None  # at which alerts are raised from now on; None: as before
 
 
 def calibrate(settings: CalibrateSettings, tell: Tell = lambda *_: None, warn: Warn = lambda words: None) -> Calibrated:
@@ -122,7 +126,8 @@ def calibrate(settings: CalibrateSettings, tell: Tell = lambda *_: None, warn: W
     chosen = [items[k] for k in spread([item.group for item in items], settings.faces)]
     with Detector(settings.device, base, threads=settings.threads) as detector:
         judged, too_poor = judge_all(chosen, detector, settings.faces, tell, warn)
-    check_enough(judged, settings)
+        check_enough(judged, settings)
+        alerts = alert_levels(items, detector, settings.alarms, tell, warn)
     before = limits_of(base)
     after = moved_limits(judged, before, settings.false_positive_rate)
     if after["fake"] > probability_of(float(base.fusion.limit[0])):
@@ -136,9 +141,23 @@ def calibrate(settings: CalibrateSettings, tell: Tell = lambda *_: None, warn: W
         before=outcome(judged, before),
         after=outcome(judged, after),
         found=float(found) if isinstance(found, int | float) else None,
+        alerts=alerts,
     )
     save_beside(calibrated_weights(base, report), settings.base, settings.out, {NOTES: notes_text(report)})
     return report
+
+
+def alert_levels(
+    items: Sequence[Item], detector: Detector, settings: AlarmSettings | None, tell: Tell, warn: Warn
+) -> Thresholds | None:
+    """Alert levels for the clips among the footage; None where they are not asked for or there are too few people."""
+    if settings is None:
+        return None
+    people = {item.group for item in items if item.kind == "video"}
+    if len(people) < FEWEST_PEOPLE:
+        warn(f"alert levels stay as they are: they need clips of {FEWEST_PEOPLE} people or more, got {len(people)}")
+        return None
+    return learn_alerts(items, detector, settings, tell, warn)
 
 
 def judge_all(items: Sequence[Item], detector: Detector, faces: int, tell: Tell, warn: Warn) -> tuple[Judged, int]:
@@ -264,6 +283,7 @@ def calibrated_weights(base: Weights, report: Calibrated) -> Weights:
         base,
         thresholds={**base.thresholds, "fake": limits["fake"], "real": limits["real"]},
         operating={**kept, "fake": limits["fake"], "real": limits["real"], **told},
+        alerts=base.alerts if report.alerts is None else report.alerts,
         data=f"{base.data}; limits moved to {report.faces} faces of {report.groups} people or files of the user's own",
         digest="",
     )
@@ -271,17 +291,29 @@ def calibrated_weights(base: Weights, report: Calibrated) -> Weights:
 
 def notes_text(report: Calibrated) -> str:
     """What was moved to what, and the figures before and after, for a person."""
-    return (
-        "\n\n".join(["# Calibrated weights", summary(report), figures_text(report), found_words(report), CAUTION])
-        + "\n"
-    )
+    parts = (summary(report), figures_text(report), found_words(report), alert_words(report), CAUTION)
+    return "\n\n".join(["# Calibrated weights", *parts]) + "\n"
 
 
 CAUTION = (
     "The limits were chosen on the same faces that these shares are of: on other days and cameras expect more, up to "
-    "the bound and beyond it. They are of single faces; when `watch` raises an alert is set by `raise_above` under "
-    "[decision] in a configuration file."
+    "the bound and beyond it. They are of single faces; how many false alarms `watch` may raise is set by "
+    "`false_alarms_per_hour` under [decision] in a configuration file."
 )
+
+
+def alert_words(report: Calibrated) -> str:
+    """What stands behind the alert levels, and what that can't show."""
+    if report.alerts is None:
+        return "Alert levels stay as they were."
+    basis = report.alerts.basis
+    return (
+        f"Alert levels were fitted to {basis.minutes:.1f} minutes of {basis.identities} people, replayed as "
+        f"{basis.hours_replayed:.2f} hours. Levels that were fitted without them raised {basis.alarms} alarms on these "
+        f"people. The budget of {basis.false_alarms_per_hour:g} false alarms an hour is read from the prolonged tail "
+        f"of what was counted: so much footage alone bounds their number by {basis.bound_95_per_hour:.3g} an hour "
+        "(95 %, Poisson), no lower."
+    )
 
 
 def summary(report: Calibrated) -> str:

@@ -18,9 +18,10 @@ from av.video.stream import VideoStream
 
 from stream_detect.detector import Detector
 from stream_detect.errors import SourceError
+from stream_detect.scoring import logit
 from stream_detect.sources import open_source, read_frames
 from stream_detect.sources.ring import VideoPacket
-from stream_detect.types import FrameVerdict
+from stream_detect.types import FaceVerdict, FrameVerdict
 
 TICKS = 90_000  # a second, in what is written
 LONGEST_S = 60.0  # of a clip
@@ -66,7 +67,14 @@ class Trace:
     llr: np.ndarray  # (rows,) float64, NaN where nothing was judged
     quality: np.ndarray  # (rows,) float64 in [0, 1]
     box: np.ndarray  # (rows, 4) float64, xyxy in pixels
+    experts: tuple[str, ...]
+    logits: np.ndarray  # (rows, experts) float64 of what each expert reports, NaN where it says nothing
     change_s: float = float("nan")  # from when on a face is forged; NaN: never
+
+    @property
+    def is_real(self) -> bool:
+        """Whether all faces are, to its end."""
+        return not np.isfinite(self.change_s)
 
     @property
     def tracks(self) -> list[int]:
@@ -101,16 +109,29 @@ def frames_judged(path: Path, detector: Detector, analyse_hz: float | None = Non
 
 def trace_of(frames: Iterable[FrameVerdict], group: str, clip: str, wire: str, change_s: float = float("nan")) -> Trace:
     """The rows of these frames."""
-    rows, last_s = [], 0.0
+    rows, last_s, experts = [], 0.0, tuple[str, ...]()
     for frame in frames:
         last_s = frame.pts_s
         for face in frame.faces:
             if face.track is not None:
+                experts = experts or tuple(face.experts)
                 llr = float("nan") if face.llr is None else face.llr
-                rows.append((frame.pts_s, face.track, llr, face.quality, *face.box))
-    table = np.array(rows, np.float64).reshape(len(rows), 8)
-    track = table[:, 1].astype(np.int64)
-    return Trace(group, clip, wire, last_s, table[:, 0], track, table[:, 2], table[:, 3], table[:, 4:], change_s)
+                rows.append((frame.pts_s, face.track, llr, face.quality, *face.box, *expert_logits(face, experts)))
+    table = np.array(rows, np.float64).reshape(len(rows), 8 + len(experts))
+    return traced((group, clip, wire), (last_s, change_s), experts, table)
+
+
+def expert_logits(face: FaceVerdict, experts: Sequence[str]) -> list[float]:
+    """The log odds that each expert reports, within ± `LOGIT_LIMIT`; NaN where it says nothing."""
+    said = [np.nan if (p := face.experts.get(name)) is None else p for name in experts]
+    return logit(np.array(said, np.float64)).tolist()  # type: ignore[no-any-return]
+
+
+def traced(
+    about: tuple[str, str, str], times: tuple[float, float], experts: tuple[str, ...], table: np.ndarray
+) -> Trace:
+    columns = (table[:, 0], table[:, 1].astype(np.int64), table[:, 2], table[:, 3], table[:, 4:8])
+    return Trace(*about, times[0], *columns, experts, table[:, 8:], times[1])
 
 
 def pictures_of(path: Path) -> Iterator[tuple[float, np.ndarray]]:
@@ -163,9 +184,9 @@ def save_traces(path: Path, traces: Sequence[Trace]) -> None:
     """Write traces into one file of arrays."""
     arrays: dict[str, Any] = {}
     for k, one in enumerate(traces):
-        arrays[f"{k} about"] = np.array([one.group, one.clip, one.wire])
+        arrays[f"{k} about"] = np.array([one.group, one.clip, one.wire, *one.experts])
         arrays[f"{k} times"] = np.array([one.seconds, one.change_s])
-        arrays[f"{k} rows"] = np.column_stack([one.pts_s, one.track, one.llr, one.quality, one.box])
+        arrays[f"{k} rows"] = np.column_stack([one.pts_s, one.track, one.llr, one.quality, one.box, one.logits])
     np.savez_compressed(path, **arrays)
 
 
@@ -177,9 +198,5 @@ def load_traces(path: Path) -> list[Trace]:
 
 
 def _loaded(about: np.ndarray, times: np.ndarray, rows: np.ndarray) -> Trace:
-    group, clip, wire = (str(word) for word in about)
-    track = rows[:, 1].astype(np.int64)
-    about_time = float(times[0]), float(times[1])
-    return Trace(
-        group, clip, wire, about_time[0], rows[:, 0], track, rows[:, 2], rows[:, 3], rows[:, 4:], about_time[1]
-    )
+    group, clip, wire, *experts = (str(word) for word in about)
+    return traced((group, clip, wire), (float(times[0]), float(times[1])), tuple(experts), rows)

@@ -110,7 +110,7 @@ def test_a_stream_that_begins_again_keeps_its_alert():
 
 
 def test_another_rule_replaces_the_first_one():
-    def never(state, pts_s, llr, quality, settings, levels):
+    def never(state, pts_s, face, settings, levels):
         return state, ()
 
     _, alerts = told(Decision("cam1", SETTINGS, levels=LEVELS, rule=never), frames(3, 0, 6))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from stream_detect.config import DecisionSettings
 from stream_detect.temporal import Levels, RuleEvent, RuleState, judged_face, probability_of
+from stream_detect.types import FaceVerdict
 
 SETTINGS = DecisionSettings()
 LEVELS = Levels(drift=0.5, raise_at=2.0, spike_at=4.0, swap_at=1.0)
@@ -16,11 +17,15 @@ LLRS = st.one_of(st.none(), st.floats(-20, 20))
 STEPS = st.lists(st.tuples(st.floats(0.0, 2.0), LLRS), max_size=60)
 
 
+def face(llr, quality=1.0, experts=None):
+    return FaceVerdict(1, (0.0, 0.0, 9.0, 9.0), None, llr, None, "real", (), experts or {}, quality)
+
+
 def run(observations, rules=SETTINGS, state=None, levels=LEVELS):
     """The state and the events after (pts_s, llr) observations of good quality."""
     state, events = state or RuleState(), []
     for pts_s, llr in observations:
-        state, news = judged_face(state, float(pts_s), llr, 1.0, rules, levels)
+        state, news = judged_face(state, float(pts_s), face(llr), rules, levels)
         events += news
     return state, events
 
@@ -94,12 +99,12 @@ def test_time_in_which_nothing_was_judged_does_not_end_an_alert():
 
 def test_a_frame_of_low_quality_counts_as_not_judged():
     rules = replace(SETTINGS, min_quality=0.5)
-    state, _ = judged_face(RuleState(pts_s=0.0), 0.04, 5.0, 0.4, rules, LEVELS)
+    state, _ = judged_face(RuleState(pts_s=0.0), 0.04, face(5.0, 0.4), rules, LEVELS)
     assert state.score == 0.0
 
 
 def test_a_gap_forgets_but_adds_only_the_longest_gap():
-    state, _ = judged_face(RuleState(pts_s=0.0), 60.0, 3.0, 1.0, SETTINGS, LEVELS)
+    state, _ = judged_face(RuleState(pts_s=0.0), 60.0, face(3.0), SETTINGS, LEVELS)
     most = 3.0 * SETTINGS.looks_per_s * SETTINGS.longest_gap_s
     assert 0 < state.score <= most
 
@@ -147,8 +152,8 @@ def test_more_evidence_never_lowers_the_score(steps, more):
     low, high, pts_s = RuleState(), RuleState(), 0.0
     for step, llr in steps:
         pts_s += step
-        low, _ = judged_face(low, pts_s, llr, 1.0, SETTINGS, LEVELS)
-        high, _ = judged_face(high, pts_s, None if llr is None else llr + more, 1.0, SETTINGS, LEVELS)
+        low, _ = judged_face(low, pts_s, face(llr), SETTINGS, LEVELS)
+        high, _ = judged_face(high, pts_s, face(None if llr is None else llr + more), SETTINGS, LEVELS)
         assert high.score >= low.score - 1e-9
 
 
@@ -160,7 +165,7 @@ def test_the_probability_of_an_llr_stays_between_0_and_1(llr):
 
 def test_a_step_changes_nothing_that_it_was_given():
     state = RuleState(score=1.0, pts_s=0.0)
-    judged_face(state, 1.0, 3.0, 1.0, SETTINGS, LEVELS)
+    judged_face(state, 1.0, face(3.0), SETTINGS, LEVELS)
     assert state == RuleState(score=1.0, pts_s=0.0)
 
 
