@@ -10,7 +10,7 @@ likelihood ratio again, of having turned forged since against being the same rea
 Some faces move and change more than others: so that ratio is measured in the spread that it has in this track (drawn
 towards a usual one while little was seen), and counts only as far as it lies more than `SPREADS` of them above its mean
 and speaks for a forgery at all. What does is not learned as normal. A face that was forged from its first frame on is
-normal to itself: there the score alone tells.
+normal to itself: there the score alone tells; so it does where the picture is poor.
 """
 
 import math
@@ -26,6 +26,7 @@ USUAL_LOOKS = 4.0
 LOOKS_PER_S = 2.0  # independent ones, by the correlation of ratios in time
 LEARNED_SPREADS = 3.0  # what departs further is learned as if it departed so far
 MOST_SPREADS = 12.0  # one look counts for at most so much
+CLEAR_QUALITY = 0.8  # of a frame; poorer ones, such as of faces below 70 pixels, tell nothing of what is normal
 LOGIT_LIMIT = 6.0  # one expert's log odds count for at most this much, either way
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from stream_detect.config import DecisionSettings
-from stream_detect.temporal.normal import NOTHING, Normal, learned, log_odds
+from stream_detect.temporal.normal import CLEAR_QUALITY, NOTHING, Normal, learned, log_odds
 from stream_detect.temporal.sequential import Cusum, passed_over, taken
 from stream_detect.temporal.spike import Means, averaged
 from stream_detect.temporal.thresholds import Levels
@@ -96,7 +96,7 @@ def judged_face(
         return _restarted(state, pts_s), ()
     if face is None or face.llr is None or math.isnan(face.llr) or face.quality < settings.min_quality:
         return _paused(state, pts_s), ()
-    return _decided(_integrated(state, pts_s, face.llr, face.experts, settings, levels), settings, levels)
+    return _decided(_integrated(state, pts_s, face, face.llr, settings, levels), settings, levels)
 
 
 def forgetting(state: RuleState) -> RuleState:
@@ -128,8 +128,8 @@ def _paused(state: RuleState, pts_s: float) -> RuleState:
 def _integrated(
     state: RuleState,
     pts_s: float,
+    face: FaceVerdict,
     llr: float,
-    experts: Mapping[str, float | None],
     settings: DecisionSettings,
     levels: Levels,
 ) -> RuleState:
@@ -143,7 +143,11 @@ def _integrated(
         cusum=taken(state.cusum, pts_s, clipped, spoken_for, levels.drift, MOST_CUSUM * levels.raise_at),
         means=averaged(state.means, clipped, spoken_for),
     )
-    return after if levels.turn is None else _compared(after, llr, experts, elapsed, settings, levels)
+    if levels.turn is None:
+        return after
+    if face.quality < CLEAR_QUALITY:
+        return replace(after, turned=passed_over(after.turned, pts_s))
+    return _compared(after, llr, face.experts, elapsed, settings, levels)
 
 
 def _compared(

@@ -46,6 +46,7 @@ class Shot:
     """Pictures of one person at 30 a second, each with its face."""
 
     item: Item
+    number: int  # among the shots, by which people are told apart
     pictures: list[np.ndarray]  # (height, width, 3) uint8
     faces: list[Face]
 
@@ -59,7 +60,7 @@ class Shot:
         bottom = min(rgb.shape[0], round((y1 + y2) / 2 + half))
         by = np.array([left, top], np.float32)
         moved = Face(face.box - np.tile(by, 2), (face.landmarks - by).astype(np.float32), face.confidence)
-        return Scene(np.ascontiguousarray(rgb[top:bottom, left:right]), moved, 0), (left, top)
+        return Scene(np.ascontiguousarray(rgb[top:bottom, left:right]), moved, self.number), (left, top)
 
 
 def turning_traces(
@@ -94,12 +95,12 @@ def gather(items: Sequence[Item], count: int, finder: FaceDetector) -> list[Shot
     for item in items:
         if item.kind == "video" and item.group not in shots and len(shots) < count:
             with contextlib.suppress(SourceError):
-                if (shot := shot_of(item, finder)) is not None:
+                if (shot := shot_of(item, len(shots), finder)) is not None:
                     shots[item.group] = shot
     return list(shots.values())
 
 
-def shot_of(item: Item, finder: FaceDetector) -> Shot | None:
+def shot_of(item: Item, number: int, finder: FaceDetector) -> Shot | None:
     pictures = at_30_hz(item.path)
     if len(pictures) < (REAL_S + FORGED_S) * FPS * 0.8:
         return None
@@ -113,7 +114,7 @@ def shot_of(item: Item, finder: FaceDetector) -> Shot | None:
     if side < LEAST_FACE_PX:
         return None
     scale = min(1.0, 0.9 * LARGEST_FACE_PX / side, LARGEST_SIDE_PX / max(pictures[0].shape[:2]))
-    return Shot(item, [reduced(rgb, scale) for rgb in pictures], [scaled(face, scale) for face in faces])
+    return Shot(item, number, [reduced(rgb, scale) for rgb in pictures], [scaled(face, scale) for face in faces])
 
 
 def at_30_hz(path: Path) -> list[np.ndarray]:
@@ -152,8 +153,10 @@ def forged_from(
     siblings = [shot.scene(at)[0] for at in range(0, first, 10)]
     partners = [other.scene(at)[0] for other in shots if other is not shot for at in (10, 60)]
     for k in rng.permutation(len(families)):
-        footages = [footage_of(scene, partners, siblings) for scene, _ in cut]
+        footages = [footage_of(scene, cut[0][0].face, partners, siblings) for scene, _ in cut]
         forged = forge_clip(footages, families[k], rng)
+        if not any(one.mask.max() > 0 for one in forged):  # it takes parts of several people
+            forged = forge_clip(footages, families[k], rng, has_one_partner=False)
         if np.mean([one.mask.max() > 0 for one in forged]) > 0.5:
             pictures = list(shot.pictures[:first])
             for (_, (left, top)), one, whole in zip(cut, forged, shot.pictures[first:], strict=True):
@@ -164,12 +167,14 @@ def forged_from(
     return None
 
 
-def footage_of(scene: Scene, partners: Sequence[Scene], siblings: Sequence[Scene]) -> Footage:
+def footage_of(scene: Scene, like: Face, partners: Sequence[Scene], siblings: Sequence[Scene]) -> Footage:
+    """A frame to forge, with people whose pose fits the face `like`: the same ones for the same draws in each frame."""
+
     def partner(rng: np.random.Generator) -> Scene | None:
         if not partners:
             return None
         drawn = rng.choice(len(partners), min(CANDIDATES, (len(partners) + 1) // 2), replace=False)
-        fitting: Scene = min((partners[k] for k in drawn), key=lambda other: misfit(other.face, scene.face))
+        fitting: Scene = min((partners[k] for k in drawn), key=lambda other: misfit(other.face, like))
         return fitting
 
     return Footage(scene, partner, lambda rng: siblings[int(rng.integers(len(siblings)))] if siblings else None)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stream_detect.errors import ConfigError
-from stream_detect.temporal.normal import KNOWN_AFTER_S, NOTHING, TurnModel, learned, log_odds
+from stream_detect.temporal.normal import CLEAR_QUALITY, KNOWN_AFTER_S, NOTHING, TurnModel, learned, log_odds
 from stream_detect.training.budget import face_at
 from stream_detect.training.traces import Trace
 
@@ -71,7 +71,7 @@ def looks_of(one: Trace, track: int, experts: Sequence[str]) -> Iterator[tuple[l
         pts_s, face = float(one.pts_s[row]), face_at(one, row)
         lasted_s = 0.0 if before_s is None else min(pts_s - before_s, LONGEST_GAP_S)
         before_s, logits = pts_s, log_odds(face.experts)
-        if face.llr is None or set(logits) < set(experts):
+        if face.llr is None or face.quality < CLEAR_QUALITY or set(logits) < set(experts):
             continue
         is_forged = pts_s >= one.change_s
         if normal.seen_s >= KNOWN_AFTER_S and (not is_forged or pts_s >= one.change_s + SETTLED_S):

@@ -63,11 +63,12 @@ def draw_drifts(frames: int, side_px: float, rng: Rng) -> list[Drift]:
     return [Drift((float(x), float(y)), float(r), float(b)) for (x, y), r, b in zip(offsets, ratio, light, strict=True)]
 
 
-def forge_clip(footages: Sequence[Footage], family: Family, rng: Rng) -> list[Forged]:
+def forge_clip(footages: Sequence[Footage], family: Family, rng: Rng, *, has_one_partner: bool = True) -> list[Forged]:
     """Every frame of a clip, in order, forged alike, with flicker and drift; untouched where the family gives nothing.
 
     All frames see the same draws and the same partner, as one tool run over a clip would; so colours, outlines and
-    sizes stay, and what changes from frame to frame is the drift.
+    sizes stay, and what changes from frame to frame is the drift. A family that takes parts of several people asks the
+    footages' own finders (`has_one_partner=False`), which then ought to give the same ones for the same draws.
     """
     if not footages:
         return []
@@ -77,7 +78,8 @@ def forge_clip(footages: Sequence[Footage], family: Family, rng: Rng) -> list[Fo
     drifts = draw_drifts(len(footages), float(np.sqrt(max(1.0, (x2 - x1) * (y2 - y1)))), rng)
     made = []
     for footage, drift in zip(footages, drifts, strict=True):
-        forged = family.forge(replace(footage, find_partner=lambda _: partner), np.random.default_rng(seed))
+        asked = replace(footage, find_partner=lambda _: partner) if has_one_partner else footage
+        forged = family.forge(asked, np.random.default_rng(seed))
         rgb = footage.scene.rgb
         made.append(drifted(forged or Forged(rgb, rgb.copy(), np.zeros(rgb.shape[:2], np.float32)), drift))
     return made
