@@ -141,7 +141,7 @@ def _integrated(
         score=_leaked(state.score, clipped, elapsed, spoken_for, settings),
         pts_s=pts_s,
         cusum=taken(state.cusum, pts_s, clipped, spoken_for, levels.drift, MOST_CUSUM * levels.raise_at),
-        means=averaged(state.means, clipped, spoken_for),
+        means=averaged(state.means, llr, spoken_for),
     )
     if levels.turn is None:
         return after

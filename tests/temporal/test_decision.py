@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from stream_detect.config import DecisionSettings
-from stream_detect.temporal import Decision, Levels
+from stream_detect.temporal import Decision, Levels, RuleEvent
 from stream_detect.types import FaceVerdict, FrameVerdict
 
 SETTINGS = DecisionSettings()
@@ -142,3 +142,77 @@ def test_an_alert_ends_when_nothing_could_be_said_for_long():
     assert raised[0].event == "raised"
     assert [alert.event for alert in alerts] == ["cleared"]
     assert alerts[0].ended_s == pytest.approx(5 + SETTINGS.forget_s, abs=0.1)
+
+
+def at(box, llr, track):
+    return replace(face(llr, track), box=box)
+
+
+def seen(faces_at, start_s, stop_s, fps=25):
+    for number in range(round((stop_s - start_s) * fps)):
+        yield FrameVerdict("cam1", number, start_s + number / fps, f"t{number}", 1.0, tuple(faces_at))
+
+
+BOX, NEAR, FAR = (100.0, 100.0, 200.0, 200.0), (120.0, 100.0, 220.0, 200.0), (400.0, 100.0, 500.0, 200.0)
+
+
+def test_a_person_who_is_lost_and_found_keeps_the_alert():
+    decision = Decision("cam1", SETTINGS, levels=LEVELS)
+    _, before = told(decision, seen([at(BOX, 3, 1)], 0, 5))
+    _, between = told(decision, seen([], 5, 6))
+    out, after = told(decision, seen([at(NEAR, 3, 2)], 6, 10))
+    assert [alert.event for alert in before + between + after if alert.event != "updated"] == ["raised"]
+    assert out[0].faces[0].alert == before[0].id
+    assert after[-1].track == 2
+
+
+def test_somebody_else_elsewhere_has_an_alert_of_their_own():
+    decision = Decision("cam1", SETTINGS, levels=LEVELS)
+    _, before = told(decision, seen([at(BOX, 3, 1)], 0, 5))
+    _, after = told(decision, seen([at(FAR, 3, 2)], 5, 10))
+    raised = {alert.id for alert in before + after if alert.event == "raised"}
+    assert len(raised) == 2
+
+
+def test_two_boxes_around_one_face_are_one_alert():
+    decision = Decision("cam1", SETTINGS, levels=LEVELS)
+    _, alerts = told(decision, seen([at(BOX, 3, 1), at(NEAR, 3, 2)], 0, 6))
+    assert len({alert.id for alert in alerts}) == 1
+    assert sum(alert.event == "raised" for alert in alerts) == 1
+    ending = decision.end()
+    assert [alert.event for alert in ending] == ["cleared"]
+
+
+def swap(kind, pts_s, started_s=None):
+    return RuleEvent(kind, pts_s, pts_s if started_s is None else started_s, "feed_swap")
+
+
+def test_a_change_of_the_whole_picture_is_an_alert_without_a_track():
+    decision = Decision("cam1", SETTINGS, levels=LEVELS)
+    told(decision, seen([], 0, 5))
+    (raised,) = decision.swapped([swap("raised", 4.9, 4.0)])
+    (cleared,) = decision.swapped([swap("cleared", 9.0)])
+    assert (raised.rule, raised.track, raised.started_s) == ("feed_swap", None, 4.0)
+    assert (cleared.event, cleared.id) == ("cleared", raised.id)
+
+
+def test_a_swapped_feed_and_its_forged_face_are_one_event():
+    decision = Decision("cam1", SETTINGS, levels=LEVELS)
+    told(decision, seen([at(BOX, -3, 1)], 0, 5))
+    (raised,) = decision.swapped([swap("raised", 5.0)])
+    _, alerts = told(decision, seen([at(BOX, 3, 1)], 5, 9))
+    assert {alert.id for alert in alerts} == {raised.id}
+    assert {alert.event for alert in alerts} == {"updated"}
+    assert alerts[-1].track == 1
+    assert alerts[-1].fake_probability > 0.5
+    assert decision.swapped([swap("cleared", 9.0)]) == []  # the face is still forged
+    assert [alert.event for alert in decision.end()] == ["cleared"]
+
+
+def test_long_after_a_swap_a_forged_face_is_another_event():
+    decision = Decision("cam1", replace(SETTINGS, event_s=2.0), levels=LEVELS)
+    told(decision, seen([at(BOX, -3, 1)], 0, 5))
+    decision.swapped([swap("raised", 5.0)])
+    told(decision, seen([at(BOX, -3, 1)], 5, 10))
+    _, alerts = told(decision, seen([at(BOX, 3, 1)], 10, 14))
+    assert alerts[0].event == "raised"
