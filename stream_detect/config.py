@@ -114,6 +114,7 @@ class WatchSettings:
     budget_ms: float = 250.0  # a live frame older than this is dropped before work is spent on it, in milliseconds
     gather_ms: float | None = None  # a batch waits so long for other feeds, in milliseconds; None: 4 on a GPU, else 0
     status_every_s: float = 10.0  # a live source says where its frames went at least this often, in seconds
+    keep_packets: bool = False  # whether the packets of files are remembered, too, for evidence; live ones always are
 
     def __post_init__(self) -> None:
         require({"profile": self.profile in PROFILES}, self, " or ".join(PROFILES))
@@ -180,6 +181,7 @@ class Feed:
 class EvidenceSettings:
     """What is kept of every alert, and for how long."""
 
+    dir: str | None = None  # the folder, instead of --evidence
     before_s: float = 5.0  # so much of the feed before the alert, in seconds
     after_s: float = 5.0  # and after it
     pictures: int = 3  # frames that decided, as PNG, at most

@@ -77,8 +77,8 @@ class Judge(Protocol):
 class Witness(Protocol):
     """What keeps evidence of alerts (`stream_detect.evidence`). The loop calls it and waits for none of its work."""
 
-    def saw(self, frame: Frame, verdict: FrameVerdict) -> None:
-        """A judged frame and what was said of it, before the alerts that it causes are noted."""
+    def saw(self, frame: Frame, verdict: FrameVerdict, packets: PacketRing | None) -> None:
+        """A judged frame, what was said of it and the packets of its feed, before the alerts of it are noted."""
 
     def noted(self, alert: Alert, packets: PacketRing | None) -> Alert:
         """An alert before it is told, and the packets of its feed; gives it back with where its evidence lies."""
@@ -593,10 +593,12 @@ class Watching:
         began_s = time.monotonic()
         watched.age_s = max(0.0, began_s - frame.arrived_s)
         with suppress(DeviceLost):  # the picture is lost, what was said of it is not
+            if not reasons:
+                alerts += watched.swapped(frame, faces)
             if self._on_frame is not None:
                 self._on_frame(frame, verdict)
             if self._witness is not None:
-                self._witness.saw(frame, verdict)
+                self._witness.saw(frame, verdict, watched.reader.ring)
         yield verdict
         yield from self._noted(watched, alerts)
         if self._observer is not None:

@@ -18,11 +18,14 @@ from stream_detect.faces.tracker import Tracker, TrackerSettings
 from stream_detect.mailbox import Mailbox
 from stream_detect.pace import Pace
 from stream_detect.sources import Source, SourceOptions, open_source
+from stream_detect.sources.address import LIVE_RING_BYTES
 from stream_detect.sources.reader import Counts, Reader
 from stream_detect.stats import FeedStats
 from stream_detect.temporal import Decision, Levels, Thresholds
+from stream_detect.temporal.fingerprint import picture_fingerprint
+from stream_detect.temporal.swap import LOOKS_HZ, SwapState, feed_swap
 from stream_detect.turns import UsualDelay
-from stream_detect.types import Alert, Face, Reason, State, Status
+from stream_detect.types import Alert, Face, FaceVerdict, Reason, State, Status
 from stream_detect.zones import Zone, outside
 
 Watchable = str | Feed | Source
@@ -89,6 +92,7 @@ def opened_source(source: Watchable, settings: WatchSettings) -> Source:
         retries=settings.retries if feed.retries is None else feed.retries,
         every_frame=settings.every_frame if feed.every_frame is None else feed.every_frame,
         isolation=settings.isolation if feed.isolation is None else feed.isolation,  # type: ignore[arg-type]
+        ring_bytes=LIVE_RING_BYTES if settings.keep_packets else None,
         **{name: seconds for name, seconds in times.items() if seconds is not None},
     )
     return open_source(feed.url, name=feed.name, options=options)
@@ -235,6 +239,8 @@ class Watched:
         self.alerts: int = 0 if before is None else before.alerts
         self.active: set[str] = set()
         self._samples: deque[tuple[float, int, int]] = deque(maxlen=SAMPLES)  # when, frames, analysed
+        self.swap = SwapState()
+        self._printed_s = -math.inf  # when the whole picture was last looked at
         self._scenes = 0  # changes of scene that the decision knows of
         self.apply(wanted)
 
@@ -262,6 +268,16 @@ class Watched:
         if self.tracker.scenes != self._scenes:
             self._scenes = self.tracker.scenes
             self.decision.new_scene()
+
+    def swapped(self, frame: Frame, faces: Sequence[FaceVerdict]) -> list[Alert]:
+        """What follows from the fingerprint of the whole picture, at which a judged frame is looked now and then."""
+        is_due = not 0 <= frame.pts_s - self._printed_s < 1 / LOOKS_HZ
+        if not is_due or "feed_swap" not in self.decision.settings.rules:
+            return []
+        self._printed_s = frame.pts_s
+        prints = picture_fingerprint(frame, [face.box for face in faces])
+        self.swap, events = feed_swap(self.swap, frame.pts_s, prints, self.decision.levels.swap_at)
+        return self.decision.swapped(events)
 
     def take(self) -> Frame | None:
         """The next frame, if there is one and its reader did not die."""

@@ -29,6 +29,7 @@ PLAIN_AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:@/?#]+)(:\d+)?")
 PROBE_US, PROBE_BYTES = 1_000_000, 1_000_000  # how long FFmpeg looks at a live stream before it gives frames
 BRIEF = {"analyzeduration": "500000", "probesize": "32", "fpsprobesize": "0"}  # RTSP's description says all before
 THOROUGH = {"analyzeduration": str(PROBE_US), "probesize": str(PROBE_BYTES), "fpsprobesize": "-1"}
+LIVE_RING_BYTES = 16 << 20  # of encoded packets of a live source that are remembered
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Source:
         """Encoded packets kept for evidence, in bytes."""
         if self.options.ring_bytes is not None:
             return self.options.ring_bytes
-        return 16 << 20 if self.is_live else 0
+        return LIVE_RING_BYTES if self.is_live else 0
 
     @property
     def host_port(self) -> tuple[str, int] | None:
