@@ -8,10 +8,10 @@ import platform
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import Metric
@@ -60,6 +60,12 @@ FAMILIES: dict[str, tuple[Type, tuple[str, ...], str]] = {
     "worker_proportional_bytes": ("gauge", ("feed",), "The same with its share of what processes share; adds up."),
     "worker_cpu_seconds": ("counter", ("feed",), "CPU time of the process that decodes the feed; anew with each."),
     "worker_threads": ("gauge", ("feed",), "Threads of the process that decodes the feed."),
+    "sink_delivered": ("counter", ("sink",), "Lines of alerts that a sink's receiver took."),
+    "sink_failed": ("counter", ("sink",), "Attempts to deliver a line that did not succeed; a line may have many."),
+    "sink_dropped": ("counter", ("sink",), "Lines that were given up: refused for good, or no room was left."),
+    "sink_pending": ("gauge", ("sink",), "Lines that wait to be delivered."),
+    "store_up": ("gauge", (), "1 if the store took what was written to it last, else 0; absent without a store."),
+    "store_failures": ("counter", ("kind",), "What went wrong with the store, by kind."),
     "gpu_memory_used_bytes": ("gauge", ("gpu",), "Memory in use on the GPU, by all programs."),
     "gpu_memory_total_bytes": ("gauge", ("gpu",), "Memory of the GPU."),
     "gpu_utilization_ratio": ("gauge", ("gpu",), "Share of the time in which the GPU worked, lately, 0 to 1."),
@@ -114,6 +120,46 @@ class Heard:
         return Heard(self.age.copy(), stages, latency, self.scores.copy(), self.alerts.copy())
 
 
+@runtime_checkable
+class SinkCounts(Protocol):
+    """What became of the lines of one sink."""
+
+    @property
+    def delivered(self) -> int: ...
+
+    @property
+    def failed(self) -> int: ...
+
+    @property
+    def refused(self) -> int: ...
+
+    @property
+    def dropped(self) -> int: ...
+
+    @property
+    def pending(self) -> int: ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A sink that counts."""
+
+    name: str
+
+    def figures(self) -> SinkCounts: ...
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """A store, as far as its health goes."""
+
+    @property
+    def is_down(self) -> bool: ...
+
+    @property
+    def failures(self) -> Mapping[str, int]: ...
+
+
 def no_feeds() -> Sequence[FeedStats]:
     return ()
 
@@ -128,6 +174,8 @@ class Metrics:
         self._device = device
         self._feeds: Callable[[], Sequence[FeedStats]] = no_feeds
         self._idle_s: Callable[[], float] | None = None
+        self._sinks: Sequence[Counting] = ()
+        self._store: Keeping | None = None
         self._heard: dict[str, Heard] = {}
         self._batches, self._batch_times = Buckets(FRAMES), seconds_buckets()
         self._lock = threading.Lock()
@@ -138,6 +186,10 @@ class Metrics:
     def follow(self, feeds: Callable[[], Sequence[FeedStats]], idle_s: Callable[[], float] | None = None) -> None:
         """Where the figures of the feeds come from, and how long ago the loop went round."""
         self._feeds, self._idle_s = feeds, idle_s
+
+    def follow_outputs(self, sinks: Sequence[Counting], store: Keeping | None) -> None:
+        """Which sinks and which store are to be told of."""
+        self._sinks, self._store = sinks, store
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
         """What a scrape is answered with, and its content type, as the `Accept` of the request wants it."""
@@ -175,6 +227,10 @@ class Metrics:
         tell(families["process_threads"], [], threading.active_count())
         if self._idle_s is not None:
             tell(families["loop_idle_seconds"], [], self._idle_s())
+        for sink in self._sinks:
+            tell_sink(families, sink)
+        if self._store is not None:
+            tell_store(families, self._store)
         for feed in feeds:
             tell_feed(families, feed)
             if feed.pid is not None and (worker := read_process(feed.pid)):
@@ -266,6 +322,20 @@ def tell_feed(families: dict[str, Metric], feed: FeedStats) -> None:
         tell(families["dropped"], [name, cause], number)
     for fault, number in feed.reconnects.items():
         tell(families["reconnects"], [name, fault], number)
+
+
+def tell_sink(families: dict[str, Metric], sink: Counting) -> None:
+    counts = sink.figures()
+    tell(families["sink_delivered"], [sink.name], counts.delivered)
+    tell(families["sink_failed"], [sink.name], counts.failed)
+    tell(families["sink_dropped"], [sink.name], counts.refused + counts.dropped)
+    tell(families["sink_pending"], [sink.name], counts.pending)
+
+
+def tell_store(families: dict[str, Metric], store: Keeping) -> None:
+    tell(families["store_up"], [], not store.is_down)
+    for kind, number in store.failures.items():
+        tell(families["store_failures"], [kind], number)
 
 
 def tell_worker(families: dict[str, Metric], feed: str, worker: ProcessFigures) -> None:
