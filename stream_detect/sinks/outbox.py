@@ -284,7 +284,7 @@ def name_of(settings: SinkSettings) -> str:
     Raises:
         ConfigError: if its address can't be filled in, or its name holds what is secret.
     """
-    name = settings.name or f"{settings.kind} {_place(settings)}".strip()
+    name = settings.name or redact(f"{settings.kind} {_place(settings)}".strip())
     if not name.isprintable() or redact(name) != name:
         raise ConfigError(f"[[sink]] name: expected a short line without a secret in it, got {redact(name)!r}")
     return name
