@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stream_detect.cli.sinks import MQTT, ON_ALERT, SPOOL, WEBHOOK, open_outboxes, sinks_meant
 from stream_detect.errors import ConfigError, SourceError, UsageError
 
 if TYPE_CHECKING:
@@ -106,6 +107,10 @@ def watch(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each network.")] = 1,
     engine: Annotated[str, typer.Option(metavar="NAME", help=ENGINE)] = "onnxruntime",
     store: Annotated[str | None, typer.Option(metavar="PATH|URL", help=STORE)] = None,
+    webhook: Annotated[list[str] | None, typer.Option(metavar="URL", help=WEBHOOK)] = None,
+    mqtt: Annotated[list[str] | None, typer.Option(metavar="URL", help=MQTT)] = None,
+    on_alert: Annotated[list[str] | None, typer.Option(metavar="'PROGRAM ARG...'", help=ON_ALERT)] = None,
+    spool: Annotated[Path | None, typer.Option(metavar="DIR", help=SPOOL)] = None,
 ) -> None:
     """Watch sources live: find every face, judge it frame by frame, raise alerts.
 
@@ -139,6 +144,8 @@ def watch(
         with ExitStack() as stack:
             kept = open_kept(stack, store, file)
             sinks = open_sinks(stack, jsonl, len(feeds), is_logged)
+            outboxes = open_outboxes(stack, sinks_meant(file, webhook, mqtt, on_alert), spool, kept, None)
+            sinks += outboxes
             on_frame = open_pictures(stack, overlay, view, len(feeds), run.stop)
             detector = make_detector(device, weights, experts, threads, settings.workload.experts, engine)
             decision = decision_of(file, detector)
@@ -147,6 +154,7 @@ def watch(
             follow_figures(sinks, watching)
             reloads = follow_file(stack, feeds_file, watching, feeds, file)
             if metrics is not None and metrics_port is not None:
+                metrics.follow_outputs(outboxes, kept)
                 serve(stack, metrics_port, watching, metrics, feeds_file, reloads)
                 sinks = [*sinks, metrics]  # what is counted there is in the file already
             with service.informing(manager, watching.last_turn_s):
