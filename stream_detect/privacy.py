@@ -23,6 +23,7 @@ MARGIN = 0.2  # on each side, in sides of the box: hair, chin and ears
 CELLS = 3  # along the longer side of what is hidden, at most
 SMALLEST_CELL_PX = 12.0
 LEVELS = 16  # steps of brightness between two values that an average may have
+AHEAD = 6  # frames: from where a face could be seen to where it has been found
 SPREAD_PER_S = 0.5  # by how much a box grows while its face is out of sight, in sides of the box a second
 
 
@@ -95,13 +96,13 @@ class FaceHider:
 
     Args:
         hold_s: for so long a face that is no longer seen stays hidden where it was, in seconds.
-        ahead_s: so much later pictures are given out, so that a face is hidden before it was first found: it is sought
-            in one of five frames. 0: at once.
+        ahead: pictures are given out when so many later ones have come, so that a face is hidden from where it was
+            first to be seen: it is sought in one of five frames and found in the sixth. 0: at once.
     """
 
-    def __init__(self, hold_s: float = 1.0, ahead_s: float = 0.0) -> None:
+    def __init__(self, hold_s: float = 1.0, ahead: int = AHEAD) -> None:
         self._hold_s = hold_s
-        self._ahead_s = ahead_s
+        self._ahead = ahead
         self._feeds: dict[str, Feed] = {}
 
     def take(self, rgb: Rgb, verdict: FrameVerdict) -> list[Told]:
@@ -110,7 +111,7 @@ class FaceHider:
         given = self._let_out(feed) if self._is_elsewhere(feed, verdict.pts_s) else []
         feed.seen.append(Sighting(verdict.pts_s, verdict.faces))
         feed.waiting.append((rgb, verdict))
-        while feed.waiting and verdict.pts_s - feed.waiting[0][1].pts_s >= self._ahead_s:
+        while len(feed.waiting) > self._ahead:
             given.append(self._hidden(feed))
         self._forget(feed)
         return given
@@ -132,7 +133,7 @@ class FaceHider:
         rgb, verdict = feed.waiting.popleft()
         if verdict.reasons:  # corrupt or frozen: nobody looked for faces in it
             return blurred(rgb, [(0.0, 0.0, float(rgb.shape[1]), float(rgb.shape[0]))]), verdict
-        near = [one for one in feed.seen if -self._hold_s <= one.pts_s - verdict.pts_s <= self._ahead_s]
+        near = [one for one in feed.seen if one.pts_s >= verdict.pts_s - self._hold_s]
         return blurred(rgb, nearest(near, verdict.pts_s)), verdict
 
     def _forget(self, feed: Feed) -> None:

@@ -20,8 +20,8 @@ def face(verdict="fake", probability=0.93, box=(20.0, 40.0, 120.0, 140.0), reaso
     return FaceVerdict(3, box, probability, None, 0.5, verdict, reasons, {}, 1.0, alert)
 
 
-def said(*faces, reasons=()):
-    return FrameVerdict("cam", 0, 0.0, "t", None, faces, reasons=reasons)
+def said(*faces, reasons=(), pts_s=0.0):
+    return FrameVerdict("cam", 0, pts_s, "t", None, faces, reasons=reasons)
 
 
 def frame(height=180, width=240, **about):
@@ -62,7 +62,7 @@ def test_a_video_keeps_the_times_of_its_source(tmp_path):
     with OverlayWriter(path) as writer:
         for index, pts_s in enumerate(times):
             size = (180, 240) if index < 3 else (90, 121)
-            writer.write(frame(*size, index=index, pts_s=pts_s), said(face()))
+            writer.write(frame(*size, index=index, pts_s=pts_s), said(face(), pts_s=pts_s))
     writer.close()
     with av.open(str(path)) as video:
         seen = [picture.time for picture in video.decode(video=0)]

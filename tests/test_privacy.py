@@ -9,7 +9,8 @@ import pytest
 from stream_detect.decode.frame import Frame
 from stream_detect.experts.residual import high_pass
 from stream_detect.faces.detector import find_faces, load_detector
-from stream_detect.privacy import CELLS, FaceHider, blurred, window_of
+from stream_detect.faces.tracker import TrackerSettings
+from stream_detect.privacy import AHEAD, CELLS, FaceHider, blurred, window_of
 from stream_detect.types import FaceVerdict, FrameVerdict
 from tests import clips
 
@@ -125,23 +126,24 @@ def is_hidden(rgb, x=80, y=60):
 
 
 def test_a_face_that_is_lost_stays_hidden_for_a_moment():
-    hider = FaceHider(hold_s=1.0)
+    hider = FaceHider(hold_s=1.0, ahead=0)
     shown = [is_hidden(hider.take(NOISE, one)[0][0]) for one in (said(0.0, BOX), said(0.9), said(1.1))]
     assert shown == [True, True, False]
 
 
 def test_a_face_is_hidden_before_it_is_first_found():
-    hider = FaceHider(ahead_s=0.3)
+    hider = FaceHider(ahead=3)
     given = [one for pts_s in (0.0, 0.1, 0.2) for one in hider.take(NOISE, said(pts_s))]
     assert not given
     given += hider.take(NOISE, said(0.3, BOX))
+    assert len(given) == 1
     given += hider.rest()
     assert [verdict.pts_s for _, verdict in given] == [0.0, 0.1, 0.2, 0.3]
     assert all(is_hidden(rgb) for rgb, _ in given)
 
 
 def test_a_face_that_moves_leaves_no_trail():
-    hider = FaceHider()
+    hider = FaceHider(ahead=0)
     hider.take(NOISE, said(0.0, BOX))
     (rgb, _), *_ = hider.take(NOISE, said(0.1, (10.0, 10.0, 30.0, 30.0)))
     assert is_hidden(rgb, 20, 20)
@@ -150,21 +152,25 @@ def test_a_face_that_moves_leaves_no_trail():
 
 @pytest.mark.parametrize("reason", ["corrupt", "frozen"])
 def test_a_frame_that_was_not_judged_is_hidden_as_a_whole(reason):
-    (rgb, verdict), *_ = FaceHider().take(NOISE, said(0.0, reasons=(reason,)))
+    (rgb, verdict), *_ = FaceHider(ahead=0).take(NOISE, said(0.0, reasons=(reason,)))
     assert rgb.std() < NOISE.std() / 3
     assert verdict.reasons == (reason,)
 
 
 def test_sources_do_not_hide_each_others_faces():
-    hider = FaceHider()
+    hider = FaceHider(ahead=0)
     hider.take(NOISE, said(0.0, BOX, source="one"))
     (rgb, _), *_ = hider.take(NOISE, said(0.1, source="other"))
     assert np.array_equal(rgb, NOISE)
 
 
 def test_a_source_that_begins_anew_gives_out_what_waits():
-    hider = FaceHider(ahead_s=1.0)
+    hider = FaceHider()
     hider.take(NOISE, said(5.0, BOX))
     given = hider.take(NOISE, said(0.0))
     assert [verdict.pts_s for _, verdict in given] == [5.0]
     assert [verdict.pts_s for _, verdict in hider.rest()] == [0.0]
+
+
+def test_as_many_frames_are_waited_for_as_a_search_takes():
+    assert TrackerSettings().every + 1 <= AHEAD

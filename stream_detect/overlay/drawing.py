@@ -1,17 +1,9 @@
-"""A picture of what is said: boxes, verdict words and probability bars drawn on frames, and written as a video."""
+"""A picture of what is said: boxes, verdict words and probability bars drawn on frames."""
 
-from fractions import Fraction
-from pathlib import Path
-from types import TracebackType
-
-import av
 import cv2
 import numpy as np
-from av.container import OutputContainer
-from av.video.stream import VideoStream
 
 from stream_detect.decode.frame import Frame
-from stream_detect.errors import OutputError
 from stream_detect.types import FaceVerdict, FrameVerdict
 
 Color = tuple[int, int, int]  # RGB
@@ -20,9 +12,6 @@ WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 INK = {"fake": WHITE, "real": WHITE, "inconclusive": BLACK}  # what can be read on each colour
 BANNER = "ALERT: a face is probably forged"
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-TICKS = 90_000  # a second, in the written video
-CODEC_OPTIONS = {"preset": "veryfast", "crf": "20", "g": "50", "bf": "0"}  # B-frames would shift a fragmented .mp4
-FRAGMENTS = {"movflags": "+hybrid_fragmented"}  # an .mp4 that is cut off in the middle still plays
 
 
 def draw(frame: Frame, verdict: FrameVerdict) -> np.ndarray:
@@ -31,8 +20,17 @@ def draw(frame: Frame, verdict: FrameVerdict) -> np.ndarray:
     Every face has its box, its verdict in words and its probability as a bar; below stand the source and the time,
     above a banner while an alert is active, or why the frame was not judged.
     """
-    rgb = np.array(frame.rgb((0, 0, frame.width, frame.height)))  # a copy: the frame stays as it is
-    scale = max(0.4, min(frame.height, frame.width) / 900)
+    return drawn(whole(frame), verdict)
+
+
+def whole(frame: Frame) -> np.ndarray:
+    """All of a frame in RGB, an array of its own."""
+    return np.array(frame.rgb((0, 0, frame.width, frame.height)))
+
+
+def drawn(rgb: np.ndarray, verdict: FrameVerdict) -> np.ndarray:
+    """The same picture with what is said of it drawn on it, in place."""
+    scale = max(0.4, min(rgb.shape[:2]) / 900)
     for face in verdict.faces:
         draw_face(rgb, face, scale)
     label(rgb, where_and_when(verdict), (0, rgb.shape[0]), BLACK, WHITE, scale)
@@ -103,76 +101,3 @@ def draw_dashed(rgb: np.ndarray, box: tuple[int, int, int, int], color: Color, t
     for y in range(y1, y2, 2 * dash):
         for x in (x1, x2):
             cv2.line(rgb, (x, y), (x, min(y + dash, y2)), color, thickness)
-
-
-class OverlayWriter:
-    """Writes drawn frames as a video with the times of the source; close it, or use it in a `with`.
-
-    The first frame says how large the video is; later ones of another size are fitted to it.
-
-    Raises:
-        OutputError: at once, if the file can't be written or has an ending that no video has.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._stream: VideoStream | None = None
-        self._last_tick = -1
-        try:
-            path.open("wb").close()  # FFmpeg would only try with the first frame
-            options = FRAGMENTS if path.suffix.lower() in (".mp4", ".mov", ".m4v") else {}
-            self._container: OutputContainer | None = av.open(str(path), "w", container_options=options)
-        except (av.FFmpegError, ValueError, OSError) as error:
-            hint = "its folder does not exist" if not path.parent.is_dir() else "name a file such as out.mp4"
-            raise OutputError(f"{path}: can't be written as a video ({hint})") from error
-
-    def write(self, frame: Frame, verdict: FrameVerdict) -> None:
-        """Draw and write one frame.
-
-        Raises:
-            OutputError: if it can't be written, such as on a full disk.
-        """
-        if self._container is None:
-            return
-        rgb = draw(frame, verdict)
-        try:
-            stream = self._stream or self._start(self._container, rgb)
-            self._container.mux(stream.encode(self._picture(rgb, stream, frame.pts_s)))
-        except (av.FFmpegError, OSError) as error:
-            raise OutputError(f"{self._path}: can't be written any more ({error.strerror})") from error
-
-    def close(self) -> None:
-        """Finish the file; may be called twice. A video without a frame is left out."""
-        container, self._container = self._container, None
-        if container is None:
-            return
-        if self._stream is not None:
-            container.mux(self._stream.encode(None))
-            container.close()
-            return
-        container.close()
-        self._path.unlink(missing_ok=True)
-
-    def __enter__(self) -> "OverlayWriter":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _start(self, container: OutputContainer, rgb: np.ndarray) -> VideoStream:
-        stream = container.add_stream("libx264", rate=25, options=CODEC_OPTIONS)
-        stream.height, stream.width = (max(2, side // 2 * 2) for side in rgb.shape[:2])
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.time_base = Fraction(1, TICKS)
-        self._stream = stream
-        return stream
-
-    def _picture(self, rgb: np.ndarray, stream: VideoStream, pts_s: float) -> av.VideoFrame:
-        if rgb.shape[:2] != (stream.height, stream.width):
-            rgb = cv2.resize(rgb, (stream.width, stream.height), interpolation=cv2.INTER_AREA).astype(np.uint8)
-        picture = av.VideoFrame.from_ndarray(rgb, format="rgb24")
-        self._last_tick = max(self._last_tick + 1, round(pts_s * TICKS))
-        picture.pts, picture.time_base = self._last_tick, Fraction(1, TICKS)
-        return picture
