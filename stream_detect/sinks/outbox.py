@@ -110,6 +110,7 @@ class Outbox:
         self._carrier = carrier
         self._pauses = pauses or Pauses()
         self._spool = Spool(spool / f"{file_name(self.name)}.jsonl" if spool else None, limits)
+        self._num_taken = self._spool.pending + self._spool.dropped  # those of earlier runs included
         self._taken: SimpleQueue[tuple[Alert | Status, str] | None] = SimpleQueue()
         self._news, self._closing, self._all_kept = Event(), Event(), Event()
         self._until_s = float("inf")
@@ -125,13 +126,15 @@ class Outbox:
         """Enqueue a line, if it is one of an alert or a state; a state goes to carriers that tell it alone."""
         if not isinstance(line, Alert | Status) or self._closing.is_set():
             return
-        if self._is_sent(line) or isinstance(self._carrier, Hearing):
+        is_sent = self._is_sent(line)
+        if is_sent or isinstance(self._carrier, Hearing):
+            self._num_taken += is_sent
             self._taken.put((line, now_text()))
 
     def figures(self) -> Figures:
         counts = self._counts
         dropped = counts["dropped"] + self._spool.dropped
-        pending = self._taken.qsize() + self._spool.pending
+        pending = max(0, self._num_taken - counts["delivered"] - counts["refused"] - dropped)
         return Figures(counts["delivered"], counts["failed"], counts["refused"], dropped, pending)
 
     def close(self, patience_s: float = 1.0) -> None:
@@ -236,7 +239,7 @@ class Outbox:
         self._trouble.set_aside(refused, path)
 
     def _tell_the_rest(self) -> None:
-        pending, in_memory = self.figures().pending, self._spool.in_memory
+        pending, in_memory = self._spool.pending, self._spool.in_memory
         if pending > in_memory:
             log.warning("%s: %d alerts wait in the spool for the next run", self.name, pending - in_memory)
         if in_memory:

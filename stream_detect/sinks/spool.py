@@ -114,6 +114,8 @@ class Spool:
         """Forget a message, and all before it."""
         sequence = number_of(message)
         with self._lock:
+            if not self._waiting or self._waiting[0].sequence > sequence:
+                self.dropped -= 1  # it was, while it was on its way
             while self._waiting and self._waiting[0].sequence <= sequence:
                 self._remove_first()
             if not self._waiting:
