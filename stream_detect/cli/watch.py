@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -49,6 +50,14 @@ CONFIG = (
 ISOLATION = (
     "process: sources are decoded in processes of their own, one each; thread: in this one. Default: network ones."
 )
+OVERLAY = (
+    "Write the video with boxes and verdicts, or send it: rtsp(s)://..., rtmp(s)://.... With {feed} in it there is one "
+    "for each source. What is secret in it is filled in as in sources."
+)
+PRIVACY = (
+    "blur: faces are made unrecognisable in --overlay, --view and evidence. none: they are shown. Default: what "
+    "[evidence] says in the configuration, else none."
+)
 ENGINE = "Runs the networks on a CPU: onnxruntime, openvino or openvino-bf16 (pip install 'stream-detect[openvino]')."
 STORE = (
     "Keep alerts, the scores of every second and the states of feeds in an SQLite file, or in a database such as "
@@ -86,9 +95,8 @@ def watch(
         int | None, typer.Option(metavar="N", help="Open a lost live source so often again. Default: for ever.")
     ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE.toml", help=CONFIG)] = None,
-    overlay: Annotated[
-        Path | None, typer.Option(metavar="OUT.mp4", help="Write the video with boxes and verdicts (one source).")
-    ] = None,
+    overlay: Annotated[str | None, typer.Option(metavar="OUT.mp4|URL", help=OVERLAY)] = None,
+    privacy: Annotated[str | None, typer.Option(metavar="blur|none", help=PRIVACY)] = None,
     view: Annotated[bool, typer.Option("--view", help="Show the video with boxes and verdicts in a window.")] = False,
     experts: Annotated[
         str | None, typer.Option(metavar="A,B", help="Use these experts only, such as spectrum,mesonet.")
@@ -123,7 +131,7 @@ def watch(
     hide_arguments()
     manager = service.manager_of_environment()
     feeds_file = file_of_feeds(config)
-    file = feeds_file.read() if feeds_file else Config()
+    file = with_privacy(feeds_file.read() if feeds_file else Config(), privacy)
     changes = {
         "profile": profile,
         "every_frame": every_frame,
@@ -146,7 +154,7 @@ def watch(
             sinks = open_sinks(stack, jsonl, len(feeds), is_logged)
             outboxes = open_outboxes(stack, sinks_meant(file, webhook, mqtt, on_alert), spool, kept, None)
             sinks += outboxes
-            on_frame = open_pictures(stack, overlay, view, len(feeds), run.stop)
+            on_frame = open_pictures(stack, overlay, view, len(feeds), run.stop, hides_faces(file), device)
             detector = make_detector(device, weights, experts, threads, settings.workload.experts, engine)
             decision = decision_of(file, detector)
             metrics = metrics_of(detector, metrics_port)
@@ -379,21 +387,53 @@ def open_sinks(stack: ExitStack, jsonl: str | None, sources: int, is_logged: boo
     return [*sinks, console]
 
 
+def with_privacy(file: "Config", privacy: str | None) -> "Config":
+    """The configuration with what the command line says of privacy.
+
+    Raises:
+        ConfigError: if that is neither blur nor none.
+    """
+    if privacy is None:
+        return file
+    from stream_detect.config import EvidenceSettings, updated
+
+    changed = {**file.evidence, "privacy": privacy}
+    updated(EvidenceSettings(), changed, "--privacy")
+    return replace(file, evidence=changed)
+
+
+def hides_faces(file: "Config") -> bool:
+    return file.evidence.get("privacy") == "blur"
+
+
+def encoding_gpu(device: str | None) -> int | None:
+    """The GPU whose encoder is tried first for what is sent; None where the processor is asked for."""
+    if device == "cpu":
+        return None
+    _, _, number = (device or "").partition(":")
+    return int(number) if number.isdigit() else 0
+
+
 def open_pictures(
-    stack: ExitStack, overlay: Path | None, view: bool, sources: int, stop: threading.Event
+    stack: ExitStack,
+    overlay: str | None,
+    view: bool,
+    sources: int,
+    stop: threading.Event,
+    hides: bool = False,
+    device: str | None = None,
 ) -> "OnFrame | None":
-    """What is to be done with the pictures themselves: written, shown, both, or nothing."""
-    if overlay is not None and sources > 1:
-        raise UsageError(f"--overlay writes one source, got {sources}; run one watch for each")
+    """What is to be done with the pictures themselves: written, sent, shown, or nothing."""
     writers: list[OnFrame] = []
     if overlay is not None:
-        from stream_detect.overlay import OverlayWriter
+        from stream_detect.overlay import Overlay
 
-        writers.append(stack.enter_context(OverlayWriter(overlay)).write)
+        gpu = encoding_gpu(device)
+        writers.append(stack.enter_context(Overlay(overlay, sources, hides_faces=hides, gpu=gpu)).write)
     if view:
         from stream_detect.view import Window
 
-        writers.append(stack.enter_context(Window(stop)).show)
+        writers.append(stack.enter_context(Window(stop, hides_faces=hides)).show)
     return all_of(writers) if writers else None
 
 
