@@ -1,6 +1,7 @@
 """`stream-detect watch`: the loop, its sinks and its exit code."""
 
 import contextlib
+import hashlib
 import logging
 import signal
 import threading
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stream_detect.cli.sinks import MQTT, ON_ALERT, SPOOL, WEBHOOK, open_outboxes, sinks_meant
-from stream_detect.errors import ConfigError, SourceError, UsageError
+from stream_detect.errors import ConfigError, OutputError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from stream_detect.alerts import Line, Sink
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from stream_detect.detector import Detector
     from stream_detect.feeds_file import FeedsFile
     from stream_detect.metrics import Metrics
-    from stream_detect.pipeline import OnFrame, Watching
+    from stream_detect.pipeline import OnFrame, Watching, Witness
     from stream_detect.stats import Observer
     from stream_detect.store import Store
     from stream_detect.types import FrameVerdict, Status
@@ -59,10 +60,12 @@ PRIVACY = (
     "[evidence] says in the configuration, else none."
 )
 ENGINE = "Runs the networks on a CPU: onnxruntime, openvino or openvino-bf16 (pip install 'stream-detect[openvino]')."
+EVIDENCE = "Keep evidence of every alert in this folder: a clip, pictures, scores and a page, sealed into a chain."
 STORE = (
     "Keep alerts, the scores of every second and the states of feeds in an SQLite file, or in a database such as "
     "postgresql://user@host/name; stream-detect alerts reads it."
 )
+STORE_FILE = "store.sqlite"  # in a folder of evidence, where no other store is named
 ALERT_RAISED = 10
 COULD_NOT_READ = 3
 REMOVED = "removed"  # what the last line of a feed says that was taken out of the run
@@ -119,6 +122,7 @@ def watch(
     mqtt: Annotated[list[str] | None, typer.Option(metavar="URL", help=MQTT)] = None,
     on_alert: Annotated[list[str] | None, typer.Option(metavar="'PROGRAM ARG...'", help=ON_ALERT)] = None,
     spool: Annotated[Path | None, typer.Option(metavar="DIR", help=SPOOL)] = None,
+    evidence: Annotated[Path | None, typer.Option(metavar="DIR", help=EVIDENCE)] = None,
 ) -> None:
     """Watch sources live: find every face, judge it frame by frame, raise alerts.
 
@@ -141,6 +145,8 @@ def watch(
         "isolation": isolation,
         "transport": "udp" if udp else None,
     }
+    place = evidence_dir(evidence, file)
+    changes["keep_packets"] = True if place else None
     settings = settings_of(file, {name: value for name, value in changes.items() if value is not None})
     may_grow = feeds_file is not None and metrics_port is not None
     feeds, refused = all_meant([*file.feeds, *(sources or [])], settings, may_grow)
@@ -150,15 +156,16 @@ def watch(
         for words in refused:
             logging.getLogger("stream_detect.run").warning("%s; it is not watched", words)
         with ExitStack() as stack:
-            kept = open_kept(stack, store, file)
+            kept = open_kept(stack, store, file, beside=place)
             sinks = open_sinks(stack, jsonl, len(feeds), is_logged)
-            outboxes = open_outboxes(stack, sinks_meant(file, webhook, mqtt, on_alert), spool, kept, None)
+            outboxes = open_outboxes(stack, sinks_meant(file, webhook, mqtt, on_alert), spool, kept, place)
             sinks += outboxes
             on_frame = open_pictures(stack, overlay, view, len(feeds), run.stop, hides_faces(file), device)
             detector = make_detector(device, weights, experts, threads, settings.workload.experts, engine)
             decision = decision_of(file, detector)
+            witness = open_evidence(stack, place, file, detector, kept, (settings, decision))
             metrics = metrics_of(detector, metrics_port)
-            watching = run.begin(stack, feeds, detector, settings, decision, on_frame, metrics, may_grow)
+            watching = run.begin(stack, feeds, detector, settings, decision, on_frame, metrics, may_grow, witness)
             follow_figures(sinks, watching)
             reloads = follow_file(stack, feeds_file, watching, feeds, file)
             if metrics is not None and metrics_port is not None:
@@ -190,11 +197,14 @@ class Run:
         on_frame: "OnFrame | None",
         observer: "Observer | None",
         stays: bool,
+        witness: "Witness | None" = None,
     ) -> "Watching":
         """Open the sources; from now on the first signal stops the run."""
         from stream_detect.pipeline import Watching
 
-        watching = Watching(feeds, detector, settings, decision, on_frame, observer=observer, stays=stays)
+        watching = Watching(
+            feeds, detector, settings, decision, on_frame, observer=observer, witness=witness, stays=stays
+        )
         stack.enter_context(stopped_by_signals(self.stop))
         return stack.enter_context(watching)
 
@@ -353,8 +363,8 @@ def all_meant(
     return meant, [str(error) for error in refused]
 
 
-def open_kept(stack: ExitStack, where: str | None, file: "Config") -> "Store | None":
-    """The store that the command line or the configuration file names; None if neither does.
+def open_kept(stack: ExitStack, where: str | None, file: "Config", beside: Path | None = None) -> "Store | None":
+    """The store that the command line or the configuration file names, else the one of a folder of evidence.
 
     Raises:
         OutputError, ConfigError: if it can't be had.
@@ -362,12 +372,61 @@ def open_kept(stack: ExitStack, where: str | None, file: "Config") -> "Store | N
     from stream_detect.config import StoreSettings, updated
 
     settings = updated(StoreSettings(), file.store, "[store]")
-    where = where or settings.url
+    where = where or settings.url or (str(beside / STORE_FILE) if beside else None)
     if where is None:
         return None
+    if beside is not None:
+        make_folder(beside)
     from stream_detect.store import open_store
 
     return stack.enter_context(open_store(where, settings))
+
+
+def make_folder(place: Path) -> None:
+    """Make the folder of evidence, which the store may lie in.
+
+    Raises:
+        OutputError: if it can't be made.
+    """
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{place}: evidence can't be kept there ({error.strerror}); choose another folder") from error
+
+
+def evidence_dir(asked: Path | None, file: "Config") -> Path | None:
+    """The folder of evidence that the command line or the configuration file names; None if neither does."""
+    named = file.evidence.get("dir")
+    return asked or (Path(named) if named else None)
+
+
+def open_evidence(
+    stack: ExitStack,
+    place: Path | None,
+    file: "Config",
+    detector: "Detector",
+    kept: "Store | None",
+    settings: Sequence[object],
+) -> "Witness | None":
+    """What keeps evidence of alerts, with a thread of its own until the stack is closed.
+
+    Raises:
+        OutputError: if the folder can't be written.
+        ConfigError: if the key to sign with can't be had.
+    """
+    if place is None or kept is None:
+        return None
+    from stream_detect.config import EvidenceSettings, updated
+    from stream_detect.evidence.recorder import EvidenceRecorder
+    from stream_detect.evidence.signing import read_signing_key
+
+    asked = updated(EvidenceSettings(), file.evidence, "[evidence]")
+    key = read_signing_key(Path(asked.sign_with)) if asked.sign_with else None
+    told = hashlib.sha256(repr(settings).encode()).hexdigest()
+    recorder = EvidenceRecorder(
+        place, asked, detector=detector, ledger=kept.ledger, about={"settings_sha256": told}, key=key
+    )
+    return stack.enter_context(recorder)
 
 
 def open_sinks(stack: ExitStack, jsonl: str | None, sources: int, is_logged: bool = False) -> "list[Sink]":
