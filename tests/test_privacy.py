@@ -1,7 +1,11 @@
 """Hidden faces: nobody finds or matches them, nothing else is touched, and videos hide them before and after too."""
 
 import math
+import os
+import shutil
+import subprocess
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from stream_detect.faces.tracker import TrackerSettings
 from stream_detect.privacy import AHEAD, CELLS, FaceHider, blurred, window_of
 from stream_detect.types import FaceVerdict, FrameVerdict
 from tests import clips
+from tests.cli.program import PROGRAM
 
 NOISE = np.random.default_rng(7).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 
@@ -174,3 +179,102 @@ def test_a_source_that_begins_anew_gives_out_what_waits():
 
 def test_as_many_frames_are_waited_for_as_a_search_takes():
     assert TrackerSettings().every + 1 <= AHEAD
+
+
+# The whole program
+
+
+def everything_under(*folders):
+    return sorted(str(path) for folder in folders for path in folder.rglob("*"))
+
+
+def places(tmp_path):
+    """Folders that stand for those in which programs keep things, and the environment that says so."""
+    named = {name: tmp_path / name for name in ("here", "home", "tmp", "cache", "state", "config", "data", "runtime")}
+    for folder in named.values():
+        folder.mkdir()
+    xdg = {"CACHE": "cache", "STATE": "state", "CONFIG": "config", "DATA": "data"}
+    environment = {f"XDG_{key}_HOME": str(named[name]) for key, name in xdg.items()}
+    environment |= {"HOME": str(named["home"]), "TMPDIR": str(named["tmp"])}
+    return named, environment | {"XDG_RUNTIME_DIR": str(named["runtime"])}
+
+
+def watched(folder, *arguments, **environment):
+    return subprocess.run(
+        [PROGRAM, "watch", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_a_plain_watch_leaves_no_file(face_clip, tmp_path, isolation):
+    named, environment = places(tmp_path)
+    done = watched(named["here"], face_clip, "--isolation", isolation, **environment)
+    assert done.returncode == 0, done.stderr
+    assert "10 frames, 10 analysed" in done.stdout
+    assert everything_under(*named.values()) == []
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize(("arguments", "written"), [((), []), (("--jsonl", "lines.jsonl"), ["lines.jsonl"])])
+def test_only_what_is_asked_for_is_opened_to_write(face_clip, tmp_path, arguments, written):
+    named, environment = places(tmp_path)
+    log = tmp_path / "calls"
+    calls = "openat,open,creat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,truncate"
+    command = ["strace", "-f", "-qq", "-e", f"trace={calls}", "-o", str(log), PROGRAM, "watch", str(face_clip)]
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [*command, *arguments],
+        cwd=named["here"],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        timeout=200,
+    )
+    assert done.returncode == 0
+    opened = [line for line in log.read_text().splitlines() if is_writing(line)]
+    assert [name for name in written if not any(name in line for line in opened)] == []
+    assert [line for line in opened if not any(name in line for name in written)] == []
+
+
+def is_writing(line):
+    """Whether a call opens or makes a file that stays; devices, /proc and what failed don't count."""
+    if " = -1 " in line or any(place in line for place in ('"/dev/', '"/proc/', '"/sys/')):
+        return False
+    return "O_RDONLY" not in line and not any(word in line for word in ("O_DIRECTORY", "resumed", "+++", "---"))
+
+
+def test_hidden_faces_are_not_found_in_an_overlay(face_clip, tmp_path, detector):
+    done = watched(tmp_path, face_clip, "--overlay", "out.mp4", "--privacy", "blur")
+    assert done.returncode == 0, done.stderr
+    with av.open(str(tmp_path / "out.mp4")) as video:
+        pictures = [picture.to_ndarray(format="rgb24") for picture in video.decode(video=0)]
+    assert len(pictures) == 10
+    assert not any(faces_in(rgb, detector) for rgb in pictures)
+
+
+def test_without_privacy_the_overlay_shows_faces(face_clip, tmp_path, detector):
+    done = watched(tmp_path, face_clip, "--overlay", "out.mp4")
+    assert done.returncode == 0, done.stderr
+    with av.open(str(tmp_path / "out.mp4")) as video:
+        assert faces_in(next(video.decode(video=0)).to_ndarray(format="rgb24"), detector)
+
+
+def test_a_file_may_ask_for_privacy_and_the_command_line_comes_before_it(face_clip, tmp_path, detector):
+    (tmp_path / "feeds.toml").write_text('[evidence]\nprivacy = "blur"\n')
+    for privacy, is_hidden_there in (((), True), (("--privacy", "none"), False)):
+        done = watched(tmp_path, face_clip, "--config", "feeds.toml", "--overlay", "out.mp4", *privacy)
+        assert done.returncode == 0, done.stderr
+        with av.open(str(tmp_path / "out.mp4")) as video:
+            shown = next(video.decode(video=0)).to_ndarray(format="rgb24")
+        assert bool(faces_in(shown, detector)) is not is_hidden_there
+
+
+def test_privacy_that_is_not_known_fails(face_clip, tmp_path):
+    done = watched(tmp_path, face_clip, "--privacy", "pixelate")
+    assert done.returncode == 2
+    assert "--privacy: privacy must be blur or none, got 'pixelate'" in done.stderr
