@@ -14,7 +14,7 @@ PICTURES_HZ = 10.0  # where a source has no packets, so many pictures a second a
 LONGEST_SIDE_PX = 960  # of those
 JPEG_QUALITY = 90
 MOST_KEPT = 12  # telling frames of a feed, whoever is to be seen in them
-APART_S = 0.5  # the telling frames of a face lie at least so far apart
+APART_S = 0.2  # the telling frames of a face lie at least so far apart
 MOST_MOMENTS = 4000  # frames whose verdicts are remembered, whatever their rate
 
 Box = tuple[float, float, float, float]
@@ -48,6 +48,7 @@ class FeedMemory:
     telling: dict[int, list[Kept]] = field(default_factory=dict)
     small: deque[tuple[float, bytes]] = field(default_factory=deque)  # JPEG pictures with their times
     width_px: int = 0  # of the feed's frames
+    held: list[float] = field(default_factory=list)  # times from which on all is kept, whatever its age
 
     @property
     def now_s(self) -> float:
@@ -60,7 +61,7 @@ class FeedMemory:
             self._forget_all()
         self.verdicts.append(verdict)
         self.width_px = frame.width
-        self._forget(verdict.pts_s - self.keep_s)
+        self._forget(min([verdict.pts_s - self.keep_s, *self.held]))
         rgb: np.ndarray | None = None
         for face in verdict.faces:
             if face.track is not None and self._is_telling(face, verdict.pts_s):

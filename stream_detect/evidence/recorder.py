@@ -28,7 +28,7 @@ from stream_detect.evidence import clip as clips
 from stream_detect.evidence.clip import Clip
 from stream_detect.evidence.ledger import Ledger
 from stream_detect.evidence.manifest import seal, seal_left_open
-from stream_detect.evidence.memory import FeedMemory, Kept
+from stream_detect.evidence.memory import APART_S, FeedMemory, Kept
 from stream_detect.evidence.pictures import Pictures, Telling, warm_up, write_pictures
 from stream_detect.evidence.report import Moment, write_report, write_scores
 from stream_detect.evidence.retention import retire
@@ -176,7 +176,8 @@ class EvidenceRecorder:
             return
         due_s = time.monotonic() + self._settings.after_s + LATE_S
         case = Case(replace(alert, evidence=folder), folder, memory, packets, memory.now_s, due_s)
-        case.telling = [telling_of(one) for one in most_telling(memory, alert.track, self._settings.pictures)]
+        case.telling = [telling_of(one) for one in most_telling(memory, alert, self._settings.pictures)]
+        memory.held.append(case.raised_s - self._settings.before_s)
         self._cases[alert.id], self._folders[alert.id] = case, folder
         self._idle.clear()
         try:
@@ -197,6 +198,7 @@ class EvidenceRecorder:
             for case in [case for case in self._open if self._is_complete(case)]:
                 self._complete(case)
                 self._open.remove(case)
+                case.memory.held.remove(case.raised_s - self._settings.before_s)
             if not self._open and self._todo.empty():
                 self._idle.set()
         self._idle.set()
@@ -214,9 +216,9 @@ class EvidenceRecorder:
         """Whether all packets of the clip are there, or none come any more."""
         if self._last_call.is_set() or time.monotonic() >= case.due_s:
             return True
-        newest = case.packets.since(float("inf"))[-1:] if case.packets is not None and len(case.packets) else []
         until_s = case.raised_s + self._settings.after_s
-        return bool(newest) and newest[0].pts_s > until_s and case.memory.now_s >= min(until_s, newest[0].pts_s)
+        newest = case.packets.since(float("inf"))[-1:] if case.packets is not None else []
+        return case.memory.now_s > until_s and all(packet.pts_s > until_s for packet in newest)
 
     def _write_first(self, case: Case) -> None:
         """What is known at once: pictures, scores and the page."""
@@ -332,10 +334,11 @@ def slug(name: str) -> str:
     return plain[:60] or "feed"
 
 
-def most_telling(memory: FeedMemory, track: int | None, count: int) -> list[Kept]:
-    """The frames that speak most for an alert, in order of time."""
-    kept = [one for number, some in memory.telling.items() if track in (None, number) for one in some]
-    chosen = sorted(kept, key=lambda one: -one.suspicion)[:count]
+def most_telling(memory: FeedMemory, alert: Alert, count: int) -> list[Kept]:
+    """The frames since the change that speak most for an alert, in order of time; an earlier one if there is none."""
+    kept = [one for number, some in memory.telling.items() if alert.track in (None, number) for one in some]
+    since = [one for one in kept if one.pts_s >= alert.started_s - APART_S / 2]
+    chosen = sorted(since or kept, key=lambda one: -one.suspicion)[: count if since else 1]
     return sorted(chosen, key=lambda one: one.pts_s)
 
 

@@ -230,9 +230,9 @@ def axis_of(across: tuple[float, float], up: tuple[float, float], place: Any, un
         at = place(across[0], y).split(",")[1]
         parts.append(f'<line class="grid" x1="{left}" x2="{CHART[0] - MARGIN[2]}" y1="{at}" y2="{at}"/>')
         parts.append(f'<text class="small" text-anchor="end" x="{left - 6}" y="{float(at) + 4:.1f}">{y:.3g}</text>')
-    for x in np.linspace(*across, 5):
+    for x, anchor in zip(np.linspace(*across, 5), ("start", *3 * ["middle"], "end"), strict=True):
         at = place(x, up[0]).split(",")[0]
-        parts.append(f'<text class="small" text-anchor="middle" x="{at}" y="{base + 14}">{x:.3g}</text>')
+        parts.append(f'<text class="small" text-anchor="{anchor}" x="{at}" y="{base + 14}">{x:.3g}</text>')
     corner = f'x="{CHART[0] - 8}" y="{CHART[1] - 1}"'
     parts.append(f'<text class="small" text-anchor="end" {corner}>{html.escape(under)}</text>')
     return "".join(parts)
