@@ -21,6 +21,9 @@ def demo(
     control: Annotated[
         bool, typer.Option("--control", help="A minute of the same changes of light, blur and compression, unforged.")
     ] = False,
+    evidence: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep evidence of the alert here, as watch does.")
+    ] = None,
     seconds: Annotated[
         float | None, typer.Option(metavar="S", min=1.0, help="Length of the clip. Default: 24, and 60 for --control.")
     ] = None,
@@ -36,7 +39,8 @@ def demo(
     """
     from stream_detect.cli.app import say
     from stream_detect.cli.progress import progress_teller
-    from stream_detect.cli.watch import make_detector, open_sinks
+    from stream_detect.cli.watch import make_detector, open_evidence, open_kept, open_sinks
+    from stream_detect.config import Config
     from stream_detect.demo import DemoSettings, make_clip, run_demo
 
     settings = DemoSettings(out=out, control=control, seconds=seconds, seed=seed)
@@ -44,7 +48,10 @@ def demo(
     with ExitStack() as stack:
         clip = make_clip(settings, progress_teller(stack))
     with ExitStack() as stack:
-        report = run_demo(settings, detector, open_sinks(stack, jsonl, 1), clip)
+        kept = open_kept(stack, None, Config(), beside=evidence)
+        sinks = [*([kept] if kept else []), *open_sinks(stack, jsonl, 1)]
+        witness = open_evidence(stack, evidence, Config(), detector, kept, (settings.seed, control))
+        report = run_demo(settings, detector, sinks, clip, witness)
     tell_report(report, is_stdout_taken=jsonl == "-")
     if report.misbehaviour:
         say(f"the demo did not behave as it should: {report.misbehaviour}")

@@ -15,7 +15,7 @@ from stream_detect.demo.clip import DemoClip, make_demo_clip
 from stream_detect.demo.plots import save_plots
 from stream_detect.demo.report import Recording
 from stream_detect.errors import OutputError, SourceError, UsageError
-from stream_detect.pipeline import Judge, watch
+from stream_detect.pipeline import Judge, Witness, watch
 from stream_detect.sources import Source, SourceOptions, open_source
 from stream_detect.types import Status
 
@@ -60,7 +60,11 @@ class DemoReport:
 
 
 def run_demo(
-    settings: DemoSettings, detector: Judge, sinks: Sequence[Sink] = (), clip: DemoClip | None = None
+    settings: DemoSettings,
+    detector: Judge,
+    sinks: Sequence[Sink] = (),
+    clip: DemoClip | None = None,
+    witness: Witness | None = None,
 ) -> DemoReport:
     """Watch the clip live, and leave a picture beside it.
 
@@ -68,6 +72,7 @@ def run_demo(
         detector: what `watch` takes.
         sinks: hear every line, as in `watch`.
         clip: what `make_clip` gave; it is made if it isn't given.
+        witness: keeps evidence of the alert.
 
     Raises:
         OutputError: if the folder can't be written.
@@ -75,7 +80,7 @@ def run_demo(
         SourceError: if nothing could be received over loopback.
     """
     clip = clip or make_clip(settings)
-    recording = watch_clip(clip, detector, sinks)
+    recording = watch_clip(clip, detector, sinks, witness)
     return DemoReport(clip, save_plots(recording, settings.out / PLOT_NAMES[not settings.control]), recording)
 
 
@@ -91,7 +96,9 @@ def make_clip(settings: DemoSettings, tell: Tell | None = None) -> DemoClip:
     return make_demo_clip(path, forged, settings.length_s, settings.seed, progress)
 
 
-def watch_clip(clip: DemoClip, detector: Judge, sinks: Sequence[Sink] = ()) -> Recording:
+def watch_clip(
+    clip: DemoClip, detector: Judge, sinks: Sequence[Sink] = (), witness: Witness | None = None
+) -> Recording:
     """Publish a clip to a free loopback address in real time and watch it there to its end.
 
     Raises:
@@ -99,7 +106,8 @@ def watch_clip(clip: DemoClip, detector: Judge, sinks: Sequence[Sink] = ()) -> R
     """
     source, recording, stop = loopback_source(), Recording(clip.change_s), threading.Event()
     with published(clip.path, source) as fault_of:
-        lines = watch(source, detector, on_frame=recording.see, stop=stop, duration_s=clip.seconds + SLACK_S)
+        limit_s = clip.seconds + SLACK_S
+        lines = watch(source, detector, on_frame=recording.see, stop=stop, witness=witness, duration_s=limit_s)
         with contextlib.closing(lines):  # type: ignore[type-var]
             for line in lines:
                 if is_over(line):
