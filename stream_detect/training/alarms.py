@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from stream_detect.config import DecisionSettings, WatchSettings
 from stream_detect.detector import Detector
 from stream_detect.errors import ConfigError, OutputError, SourceError
-from stream_detect.pipeline import Watchable, utc_text, watch
+from stream_detect.pipeline import Judge, Watchable, utc_text, watch
 from stream_detect.temporal import Thresholds
 from stream_detect.temporal.thresholds import Normal, Tail, with_feed
 from stream_detect.training.budget import (
@@ -42,6 +43,17 @@ Tell = Callable[[str, int, int, str], None]
 Warn = Callable[[str], None]
 
 
+@runtime_checkable
+class Levelled(Judge, Protocol):
+    """A detector whose weights have alert levels: a `Detector`."""
+
+    @property
+    def thresholds(self) -> Thresholds: ...
+
+    @property
+    def weights(self) -> Any: ...
+
+
 @dataclass(frozen=True, slots=True)
 class AlarmSettings:
     """What is judged to learn alert levels."""
@@ -57,7 +69,7 @@ class AlarmSettings:
 
 
 def learn_alerts(
-    items: Sequence[Item], detector: Detector, settings: AlarmSettings, tell: Tell = lambda *_: None, warn: Warn = print
+    items: Sequence[Item], detector: Levelled, settings: AlarmSettings, tell: Tell = lambda *_: None, warn: Warn = print
 ) -> Thresholds:
     """Alert levels for footage like these real clips.
 
@@ -83,9 +95,7 @@ class Kept:
         try:
             self.traces = load_traces(path) if path is not None and path.exists() else []
         except (OSError, ValueError, KeyError, IndexError) as error:
-            raise ConfigError(
-                f"{path}: expected a file of traces, got something else ({error}); name another"
-            ) from error
+            raise ConfigError(f"{path}: not a file of traces; name another one, or none that is there") from error
 
     def of(self, item: Item, wire: str) -> Trace | None:
         """What was judged of a real clip after a wire."""
@@ -103,7 +113,7 @@ class Kept:
 
 
 def real_traces(
-    clips: Sequence[Item], detector: Detector, wires: Sequence[str], kept: Kept, tell: Tell, warn: Warn
+    clips: Sequence[Item], detector: Levelled, wires: Sequence[str], kept: Kept, tell: Tell, warn: Warn
 ) -> Iterator[Trace]:
     """What is said of every clip after every wire; clips that can't be read are left out."""
     pairs = [(wire, item) for wire in wires for item in clips]
@@ -120,7 +130,7 @@ def real_traces(
         yield known
 
 
-def turning(clips: Sequence[Item], detector: Detector, kept: Kept, tell: Tell) -> list[Trace]:
+def turning(clips: Sequence[Item], detector: Levelled, kept: Kept, tell: Tell) -> list[Trace]:
     """Feeds made of the clips in which a real face turns forged."""
     known = [one for one in kept.traces if not one.is_real]
     if known:
@@ -140,7 +150,7 @@ def turning(clips: Sequence[Item], detector: Detector, kept: Kept, tell: Tell) -
 def learn_feed(
     feed: Watchable,
     minutes: float,
-    detector: Detector,
+    detector: Levelled,
     *,
     is_accepted: bool = False,
     tell: Tell = lambda *_: None,
@@ -173,7 +183,7 @@ def learn_feed(
     return one.clip, normal_of(one, detector.thresholds, decision)
 
 
-def watched_for(feed: Watchable, minutes: float, detector: Detector, tell: Tell, settings: WatchSettings) -> Trace:
+def watched_for(feed: Watchable, minutes: float, detector: Levelled, tell: Tell, settings: WatchSettings) -> Trace:
     """What is said of a feed in so many minutes."""
     name, reason, began_s = "", "nothing came", time.monotonic()
 

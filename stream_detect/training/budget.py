@@ -127,14 +127,18 @@ def open_levels(thresholds: Thresholds) -> Levels:
 
 
 def fit_tail(peaks: Sequence[Peak], hours: float) -> Tail:
-    """The exponential tail of the highest excursions: level, how often it is exceeded, mean excess."""
+    """The exponential tail of the highest excursions: level, how often it is exceeded, mean excess.
+
+    It falls off no faster than the highest of them allows: one that is far above the others counts.
+    """
     values = np.sort([peak.value for peak in peaks])[::-1]
     if len(values) < 2:
         return Tail(level=float(values[0]) if len(values) else LEAST_SCALE, per_hour=1 / hours, scale=LEAST_SCALE)
     count = int(np.clip(round(TAIL_SHARE * len(values)), FEWEST_PEAKS, MOST_PEAKS))
     count = min(count, len(values) - 1)
     level = max(float(values[count]), LEAST_SCALE)
-    scale = max(float((values[:count] - level).mean()), LEAST_SCALE)
+    excess = values[:count] - level
+    scale = max(float(excess.mean()), float(excess[0]) / math.log(count + 1), LEAST_SCALE)
     return Tail(level, count / hours, scale)
 
 

@@ -16,12 +16,12 @@ import numpy as np
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from stream_detect.detector import Detector
 from stream_detect.errors import SourceError
+from stream_detect.pipeline import Judge, watch
 from stream_detect.scoring import logit
 from stream_detect.sources import open_source, read_frames
 from stream_detect.sources.ring import VideoPacket
-from stream_detect.types import FaceVerdict, FrameVerdict
+from stream_detect.types import FaceVerdict, FrameVerdict, Status
 
 TICKS = 90_000  # a second, in what is written
 LONGEST_S = 60.0  # of a clip
@@ -82,7 +82,7 @@ class Trace:
 
 
 def trace(
-    path: Path, detector: Detector, *, group: str = "", wire: str = "as it is", analyse_hz: float | None = None
+    path: Path, detector: Judge, *, group: str = "", wire: str = "as it is", analyse_hz: float | None = None
 ) -> Trace:
     """Judge a clip as `watch` does, every frame of it or so many a second.
 
@@ -98,13 +98,17 @@ def trace(
         return trace_of(frames_judged(file, detector, analyse_hz), group or path.name, path.name, wire)
 
 
-def frames_judged(path: Path, detector: Detector, analyse_hz: float | None = None) -> Iterator[FrameVerdict]:
-    """What is said of the frames of a file."""
-    from stream_detect.pipeline import watch
+def frames_judged(path: Path, detector: Judge, analyse_hz: float | None = None) -> Iterator[FrameVerdict]:
+    """What is said of the frames of a file.
 
+    Raises:
+        SourceError: if it can't be read to its end.
+    """
     for line in watch(str(path), detector, every_frame=True, analyse_hz=analyse_hz):
         if isinstance(line, FrameVerdict):
             yield line
+        elif isinstance(line, Status) and line.state == "failed":
+            raise SourceError(f"{path.name}: {line.reason}")
 
 
 def trace_of(frames: Iterable[FrameVerdict], group: str, clip: str, wire: str, change_s: float = float("nan")) -> Trace:

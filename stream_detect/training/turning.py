@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 
 from stream_detect.decode.frame import Frame
-from stream_detect.detector import Detector
 from stream_detect.errors import SourceError
 from stream_detect.faces import FaceDetector, find_faces
+from stream_detect.pipeline import Judge
 from stream_detect.sources import open_source, read_frames
 from stream_detect.training.forgeries import FAMILIES, Family, Footage, face_side, forge_clip, misfit
 from stream_detect.training.manifest import Item
@@ -66,7 +66,7 @@ class Shot:
 def turning_traces(
     shots: Sequence[Shot],
     families: Mapping[str, Sequence[Family]],
-    detector: Detector,
+    detector: Judge,
     *,
     seed: int = 0,
     analyse_hz: float | None = None,
@@ -180,9 +180,7 @@ def footage_of(scene: Scene, like: Face, partners: Sequence[Scene], siblings: Se
     return Footage(scene, partner, lambda rng: siblings[int(rng.integers(len(siblings)))] if siblings else None)
 
 
-def judged(
-    pictures: Sequence[np.ndarray], shot: Shot, name: str, detector: Detector, analyse_hz: float | None
-) -> Trace:
+def judged(pictures: Sequence[np.ndarray], shot: Shot, name: str, detector: Judge, analyse_hz: float | None) -> Trace:
     """The feed as it was judged after H.264 at 1 Mbit/s."""
     height, width = pictures[0].shape[:2]
     wire = Wire("libx264", BIT_RATE / 1000 / (height * width / (640 * 360)) ** 0.75, CALL)
