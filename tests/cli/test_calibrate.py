@@ -24,7 +24,9 @@ def real(tmp_path_factory):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        ([], 2, "expected at least one folder of real footage"),
+        ([], 2, "name either folders of real footage"),
+        (["--real", "nowhere", "--feed", "synthetic"], 2, "name either folders of real footage"),
+        (["--feed", "nowhere.mp4", "--minutes", "0.1"], 3, "nowhere.mp4"),
         (["--real", "nowhere"], 2, "no such folder"),
         (["--real", "nowhere", "--false-positive-rate", "0.5"], 2, "must lie between 0 and 0.5"),
         (["--real", "nowhere", "--false-positive-rate", "0"], 2, "must lie between 0 and 0.5"),

@@ -41,7 +41,7 @@ def test_a_password_locks_the_key(tmp_path, monkeypatch):
 
 def test_a_password_that_is_not_needed_does_no_harm(tmp_path, monkeypatch):
     make_key(tmp_path / "key.pem")
-    monkeypatch.setenv(PASSWORD, "something")
+    monkeypatch.setenv(PASSWORD, "a passphrase of 7 words")
     assert read_signing_key(tmp_path / "key.pem").public == read_public_key(tmp_path / "key.pem.pub")
 
 
