@@ -82,7 +82,7 @@ class Sighting:
 
 
 @dataclass(slots=True)
-class Feed:
+class Remembered:
     """What is remembered of one source."""
 
     seen: deque[Sighting] = field(default_factory=deque)
@@ -103,11 +103,11 @@ class FaceHider:
     def __init__(self, hold_s: float = 1.0, ahead: int = AHEAD) -> None:
         self._hold_s = hold_s
         self._ahead = ahead
-        self._feeds: dict[str, Feed] = {}
+        self._feeds: dict[str, Remembered] = {}
 
     def take(self, rgb: Rgb, verdict: FrameVerdict) -> list[Told]:
         """Pictures that can be shown now that this one came, in order, without their faces."""
-        feed = self._feeds.setdefault(verdict.source, Feed())
+        feed = self._feeds.setdefault(verdict.source, Remembered())
         given = self._let_out(feed) if self._is_elsewhere(feed, verdict.pts_s) else []
         feed.seen.append(Sighting(verdict.pts_s, verdict.faces))
         feed.waiting.append((rgb, verdict))
@@ -120,23 +120,23 @@ class FaceHider:
         """The pictures that still wait: no more will come."""
         return [one for feed in self._feeds.values() for one in self._let_out(feed)]
 
-    def _is_elsewhere(self, feed: Feed, pts_s: float) -> bool:
+    def _is_elsewhere(self, feed: Remembered, pts_s: float) -> bool:
         """Whether the source began anew: its time went back."""
         return bool(feed.seen) and pts_s < feed.seen[-1].pts_s
 
-    def _let_out(self, feed: Feed) -> list[Told]:
+    def _let_out(self, feed: Remembered) -> list[Told]:
         out = [self._hidden(feed) for _ in range(len(feed.waiting))]
         feed.seen.clear()
         return out
 
-    def _hidden(self, feed: Feed) -> Told:
+    def _hidden(self, feed: Remembered) -> Told:
         rgb, verdict = feed.waiting.popleft()
         if verdict.reasons:  # corrupt or frozen: nobody looked for faces in it
             return blurred(rgb, [(0.0, 0.0, float(rgb.shape[1]), float(rgb.shape[0]))]), verdict
         near = [one for one in feed.seen if one.pts_s >= verdict.pts_s - self._hold_s]
         return blurred(rgb, nearest(near, verdict.pts_s)), verdict
 
-    def _forget(self, feed: Feed) -> None:
+    def _forget(self, feed: Remembered) -> None:
         oldest_s = feed.waiting[0][1].pts_s if feed.waiting else feed.seen[-1].pts_s
         while feed.seen and feed.seen[0].pts_s < oldest_s - self._hold_s:
             feed.seen.popleft()

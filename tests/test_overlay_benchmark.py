@@ -8,6 +8,7 @@ from benchmarks import overlay
 from tests.requirements import require_gstreamer
 
 
+@pytest.mark.slow
 @pytest.mark.services
 def test_what_a_frame_costs_is_measured_against_nothing(tmp_path):
     require_gstreamer()
