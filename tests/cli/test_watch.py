@@ -76,7 +76,8 @@ def test_an_alert_is_an_exit_code_where_that_is_asked_for(tmp_path, weights_fold
     """With untrained weights any face is near 0.5: a rule that wants no more than that raises at once."""
     clip = clips.write_clip(tmp_path / "clip.mp4", clips.talking_head(30))
     config = tmp_path / "watch.toml"
-    config.write_text(f"[decision]\ndrift = -2.9\nraise_at = 0.01\nclear_below = 0.001\n[[feed]]\nname = 'door'\nurl = '{clip}'\n")
+    eager = "[decision]\ndrift = -2.9\nraise_at = 0.01\nclear_below = 0.001\n"
+    config.write_text(f"{eager}[[feed]]\nname = 'door'\nurl = '{clip}'\n")
     done = run("watch", "--config", config, "--fail-on-alert", "--jsonl", "-", "--weights", weights_folder)
     assert done.returncode == 10
     alerts = [line for line in json_lines(done.stdout) if line["type"] == "alert"]
