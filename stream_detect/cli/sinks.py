@@ -21,8 +21,8 @@ WEBHOOK = (
 MQTT = "Publish alerts and the states of feeds to this broker: mqtt(s)://user:password@host:port. May be repeated."
 ON_ALERT = "Start this program for every line of an alert, which it finds on its input as JSON; no shell reads it."
 SPOOL = (
-    "Keep what a webhook, broker or program did not take yet in this folder. Default: beside the SQLite store, else in "
-    "the folder of evidence, else in memory alone."
+    "Keep what a webhook, broker or program did not take yet in this folder. Default: beside the folder of evidence, "
+    "else beside the SQLite store, else in memory alone."
 )
 log = logging.getLogger("stream_detect.run")
 
@@ -84,12 +84,12 @@ def open_outboxes(
 
 
 def spool_of(asked: Path | None, store: "Store | None", evidence: Path | None) -> Path | None:
-    """Where undelivered alerts are kept; None: in memory."""
+    """Where undelivered alerts are kept; None: in memory. Never in a folder of evidence, which holds nothing else."""
     if asked is not None:
         return asked
-    if store is not None and "://" not in store.place:
-        return Path(f"{store.place}.spool")
-    return evidence / ".spool" if evidence else None
+    if evidence is not None:
+        return Path(f"{evidence}.spool")
+    return Path(f"{store.place}.spool") if store is not None and "://" not in store.place else None
 
 
 def close_together(outboxes: "Sequence[Outbox]") -> None:

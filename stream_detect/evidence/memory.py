@@ -79,6 +79,11 @@ class FeedMemory:
         near = [verdict for verdict in tuple(self.verdicts) if abs(verdict.pts_s - pts_s) <= within_s]
         return [face.box for verdict in near for face in verdict.faces]
 
+    def is_looked_at(self, pts_s: float, within_s: float) -> bool:
+        """Whether faces were looked for about a time, and no picture there was damaged or frozen."""
+        near = [verdict for verdict in tuple(self.verdicts) if abs(verdict.pts_s - pts_s) <= within_s]
+        return bool(near) and not any(verdict.reasons for verdict in near)
+
     def pictures_between(self, start_s: float, end_s: float) -> Iterator[tuple[float, np.ndarray]]:
         """The pictures that were kept: RGB (height, width, 3) uint8."""
         for pts_s, data in tuple(self.small):

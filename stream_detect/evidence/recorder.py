@@ -349,8 +349,7 @@ def telling_of(one: Kept) -> Telling:
 def hidden(rgb: np.ndarray, memory: FeedMemory, pts_s: float) -> np.ndarray:
     """A picture without its faces; all of it is hidden where nobody looked for them."""
     boxes = memory.boxes_at(pts_s, HIDDEN_S)
-    is_looked_at = any(abs(verdict.pts_s - pts_s) <= HIDDEN_S for verdict in tuple(memory.verdicts))
-    return np.asarray(blurred(rgb, boxes if is_looked_at else [(0.0, 0.0, rgb.shape[1], rgb.shape[0])]))
+    return np.asarray(blurred(rgb, boxes if memory.is_looked_at(pts_s, HIDDEN_S) else [all_of(rgb)]))
 
 
 def hidden_small(rgb: np.ndarray, memory: FeedMemory, pts_s: float) -> np.ndarray:
@@ -358,4 +357,8 @@ def hidden_small(rgb: np.ndarray, memory: FeedMemory, pts_s: float) -> np.ndarra
     scale = memory.scale_of(rgb.shape[1])
     near = memory.boxes_at(pts_s, HIDDEN_S)
     boxes = [(x1 * scale, y1 * scale, x2 * scale, y2 * scale) for x1, y1, x2, y2 in near]
-    return np.asarray(blurred(rgb, boxes))
+    return np.asarray(blurred(rgb, boxes if memory.is_looked_at(pts_s, HIDDEN_S) else [all_of(rgb)]))
+
+
+def all_of(rgb: np.ndarray) -> tuple[float, float, float, float]:
+    return 0.0, 0.0, float(rgb.shape[1]), float(rgb.shape[0])

@@ -147,11 +147,12 @@ def test_sinks_of_the_file_come_before_those_of_the_command_line():
         words_of("say 'it")
 
 
-def test_what_waits_is_kept_beside_the_store_else_with_the_evidence(tmp_path):
+def test_what_waits_is_kept_beside_the_evidence_else_beside_the_store(tmp_path):
     sqlite, server = (SimpleNamespace(place=place) for place in ("/srv/alerts.db", "postgresql://host/name"))
     assert spool_of(tmp_path, sqlite, Path("/e")) == tmp_path
-    assert spool_of(None, sqlite, Path("/e")) == Path("/srv/alerts.db.spool")
-    assert spool_of(None, server, Path("/e")) == Path("/e/.spool")
+    assert spool_of(None, sqlite, None) == Path("/srv/alerts.db.spool")
+    assert spool_of(None, sqlite, Path("/e")) == Path("/e.spool")
+    assert spool_of(None, server, Path("/e")) == Path("/e.spool")
     assert spool_of(None, server, None) is None
     assert spool_of(None, None, None) is None
 
