@@ -18,23 +18,22 @@ import numpy as np
 
 from benchmarks.common import metadata, on_one_thread, rounded, write_result
 from stream_detect.config import DecisionSettings
-from stream_detect.decode.frame import Frame
+from stream_detect.detector import Detector
 from stream_detect.errors import SourceError, StreamDetectError
-from stream_detect.faces import FaceDetector, find_faces, load_detector
+from stream_detect.pipeline import Judge
 from stream_detect.sources import open_source, read_frames
 from stream_detect.temporal import Thresholds
-from stream_detect.temporal.fingerprint import picture_fingerprint
-from stream_detect.temporal.swap import KNOWN_AFTER_S, LOOKS_HZ, SwapState, feed_swap, levels_of
-from stream_detect.training.budget import Peak, excursions, fit_tail, poisson_bound
+from stream_detect.temporal.swap import KNOWN_AFTER_S, SwapState, feed_swap
+from stream_detect.training.budget import poisson_bound
 from stream_detect.training.manifest import Item, read_manifest
+from stream_detect.training.prints import FEWEST, Stream, prints_of, swap_tail
 from stream_detect.training.traces import WIRES, pictures_of, write_clip
 from stream_detect.weights import load_weights
 
 SENT = ("as it is", "h264 1 Mbit/s", "vp8 250 kbit/s", "hevc half size")
 SWAP_S = 4.0  # seconds of the first clip
 LEAST_S = 7.0  # of a clip that is swapped
-FEWEST = 8  # fingerprints of it
-Stream = list[tuple[float, np.ndarray | None]]  # seconds and fingerprint
+LEAST_PRINTS = 8  # of it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,13 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure(data: Path) -> dict[str, Any]:
     items = [item for part in ("train", "val") for item in read_manifest(data / part / "manifest.csv")]
     clips = [item for item in items if item.kind == "video" and not item.is_fake]
-    streams = all_streams(clips, load_detector())
-    known = {key: stream for key, stream in streams.items() if sum(print_ is not None for _, print_ in stream) >= 4}
+    with Detector("cpu") as detector:
+        streams = all_streams(clips, detector)
+    known = {key: stream for key, stream in streams.items() if sum(one is not None for _, one in stream) >= FEWEST}
     level = level_of(load_weights().alerts)
     hours = sum(stream[-1][0] for stream in known.values()) / 3600
     unique = {path: stream[-1][0] for (path, _), stream in known.items()}
-    peaks = [Peak(v, "") for s in known.values() for v in excursions(iter(levels_of(*zip(*s, strict=True))))]
-    tail = fit_tail(peaks, hours)
+    tail = swap_tail([(path.name, stream) for (path, _), stream in known.items()])
+    assert tail is not None
     alarms = sum(told_after(stream, 0.0, level) is not None for stream in known.values())
     return {
         "question": "when a swapped feed is told, and how often one that was not swapped",
@@ -82,41 +82,33 @@ def level_of(thresholds: Thresholds) -> float:
     return thresholds.levels(DecisionSettings()).swap_at
 
 
-def all_streams(clips: Sequence[Item], finder: FaceDetector) -> dict[tuple[Path, str], Stream]:
+def all_streams(clips: Sequence[Item], detector: Judge) -> dict[tuple[Path, str], Stream]:
     streams = {}
     for item in clips:
         for wire in SENT:
             try:
-                streams[item.path, wire] = stream_of(item.path, wire, finder)
+                streams[item.path, wire] = stream_of(item.path, wire, detector)
             except SourceError as error:
                 print(f"left out: {error}", file=sys.stderr)
         print(item.path.name, file=sys.stderr, flush=True)
     return streams
 
 
-def stream_of(path: Path, wire: str, finder: FaceDetector) -> Stream:
+def stream_of(path: Path, wire: str, detector: Judge) -> Stream:
     sent = WIRES[wire]
     if sent is None:
-        return list(prints_of(read_frames(open_source(str(path))), finder))
+        return list(prints_of(read_frames(open_source(str(path))), detector))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "sent.mkv"
         write_clip(file, pictures_of(path), sent)
-        return list(prints_of(read_frames(open_source(str(file))), finder))
-
-
-def prints_of(frames: Iterator[Frame], finder: FaceDetector) -> Iterator[tuple[float, np.ndarray | None]]:
-    due_s = 0.0
-    for frame in frames:
-        if frame.pts_s < due_s - 1e-6:
-            continue
-        due_s = frame.pts_s + 1 / LOOKS_HZ
-        (faces,) = find_faces([frame], finder)
-        yield frame.pts_s, picture_fingerprint(frame, [tuple(face.box.tolist()) for face in faces])
+        return list(prints_of(read_frames(open_source(str(file))), detector))
 
 
 def swaps(known: dict[tuple[Path, str], Stream]) -> Iterator[tuple[str, list[Stream]]]:
     """Feeds that are swapped after `SWAP_S`, by what takes their place."""
-    long = {key: s for key, s in known.items() if s[-1][0] >= LEAST_S and sum(p is not None for _, p in s) >= FEWEST}
+    long = {
+        key: s for key, s in known.items() if s[-1][0] >= LEAST_S and sum(p is not None for _, p in s) >= LEAST_PRINTS
+    }
     for wire in SENT:
         pairs = [(path, other) for path, other in long if other != wire and (path, wire) in long]
         yield f"the same picture, now {wire}", [spliced(long[p, other], long[p, wire], 0.0) for p, other in pairs]

@@ -26,6 +26,7 @@ from stream_detect.training.budget import (
 )
 from stream_detect.training.footage import base_weights
 from stream_detect.training.manifest import Item
+from stream_detect.training.prints import swap_tail_of
 from stream_detect.training.traces import WIRES, Trace, load_traces, save_traces, trace, trace_of
 from stream_detect.training.turning import LEARNED, gather, turning_traces
 from stream_detect.training.turns import fit_turn
@@ -84,7 +85,8 @@ def learn_alerts(
     if settings.turning:
         base = replace(base, turn=fit_turn(real, turning(clips, detector, kept, tell)))
     tell("fitting", 1, 1, "alert levels")
-    return replace(fit_thresholds(real, base), weights=detector.weights.files_digest)
+    swap = swap_tail_of(clips, detector) or base.swap
+    return replace(fit_thresholds(real, base), swap=swap, weights=detector.weights.files_digest)
 
 
 class Kept:

@@ -8,6 +8,7 @@ import pytest
 
 from stream_detect.config import DecisionSettings
 from stream_detect.errors import ConfigError, OutputError, SourceError
+from stream_detect.sources import open_source, read_frames
 from stream_detect.temporal import Thresholds
 from stream_detect.temporal.thresholds import with_feed
 from stream_detect.training.alarms import (
@@ -20,6 +21,7 @@ from stream_detect.training.alarms import (
     real_traces,
 )
 from stream_detect.training.manifest import Item
+from stream_detect.training.prints import prints_of, swap_tail
 from tests.clips import portrait, write_clip
 from tests.doubles import ScriptedDetector
 from tests.training.test_budget import PEOPLE, made
@@ -141,3 +143,20 @@ def test_levels_are_learned_from_clips_that_were_judged_before(tmp_path, recordi
     settings = AlarmSettings(wires=("as it is",), kept=tmp_path / "traces.npz")
     thresholds = learn_alerts(items, Camera(wander(-2.0)), settings)
     assert (thresholds.weights, thresholds.basis.identities) == ("abc", len(PEOPLE))
+
+
+def test_the_level_of_a_swapped_feed_is_learned_from_clips_that_nobody_swapped():
+    scene = np.random.default_rng(1).normal(size=(24, 12))
+    calm = [(k / 2, scene + 0.02 * np.random.default_rng(k).normal(size=scene.shape)) for k in range(60)]
+    jumpy = [(at, one + (0.6 if 30 <= k < 33 else 0.0)) for k, (at, one) in enumerate(calm)]
+    quiet, lively = swap_tail([("a", calm)]), swap_tail([("a", calm), ("b", jumpy)])
+    assert lively.at(0.02) > quiet.at(0.02)
+    assert swap_tail([("a", [(0.0, None), (0.5, None)])]) is None
+
+
+def test_a_clip_has_a_fingerprint_every_half_second(tmp_path):
+    path = tmp_path / "wide.mp4"
+    write_clip(path, [portrait(256, 512, 60)] * 30, fps=10)
+    stream = list(prints_of(read_frames(open_source(str(path))), Camera(wander(-2.0))))
+    assert [at for at, _ in stream] == pytest.approx([0.0, 0.5, 1.0, 1.5, 2.0, 2.5])
+    assert all(one is not None for _, one in stream)
