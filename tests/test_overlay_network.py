@@ -173,11 +173,12 @@ def test_no_process_is_kept_without_frames(monkeypatch):
 def test_nothing_is_left_behind():
     me = psutil.Process()
     before = me.num_fds(), threading.active_count()
+    children = me.children()  # a spare decoding process of an earlier test may live on
     for _ in range(3):
         with OverlayPublisher(f"rtsp://127.0.0.1:{free_port()}/live") as to, Feed(to):
             wait_until(lambda: to.state == "lost", "it is tried")
         to.close()
-    assert not me.children()
+    assert set(me.children()) <= set(children)
     assert (me.num_fds(), threading.active_count()) == before
     assert not [one.path for one in me.memory_maps() if "memfd:stream-detect" in one.path]
 

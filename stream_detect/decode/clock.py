@@ -55,7 +55,9 @@ class StreamClock:
         else:
             if self._origin_s is None or self._makes_no_sense(stamp - self._origin_s, expected_s):
                 self._origin_s = stamp - expected_s
-            pts_s = stamp - self._origin_s
+                pts_s = expected_s  # a huge stamp would have rounded it away
+            else:
+                pts_s = stamp - self._origin_s
         self._last_s, self._last_arrived_s = pts_s, arrived_s
         return pts_s
 

@@ -117,7 +117,7 @@ def bad_runs(tmp_path):
     (damaged / "heads.json").write_text("{}")
     return {
         "no source": ([], 2, "nothing to watch"),
-        "unknown option": (["synthetic", "--evidence", "x"], 2, "No such option"),
+        "unknown option": (["synthetic", "--evidenz", "x"], 2, "No such option"),
         "not a number": (["synthetic", "--duration", "long"], 2, "a valid number"),
         "no duration": (["synthetic", "--duration", "-3"], 2, "duration_s must be more than 0"),
         "unwritable lines": (["synthetic", "--jsonl", tmp_path / "no" / "lines"], 2, "its folder does not exist"),
